@@ -1,0 +1,23 @@
+//! Encrypted, deduplicating backups. A run goes down the house as bytes and comes back up as a report:
+//! *walk → chunk → hash → known? → compress → seal → pack → store*, and for a restore
+//! *store → unpack → unseal → decompress → check the hash → write*.
+//!
+//! # The floors
+//! A module names only modules of the floors above it in this list; `tests/house.rs` holds the order.
+//!
+//! **Words** do no I/O: [`id`] (what things are called), [`size`], [`clock`] (the only reader of the time)
+//! and [`progress`] (what a run tells whoever watches it).
+//!
+//! **Transforms** turn bytes into bytes: [`compress`], [`crypto`], [`chunk`] (content-defined boundaries) and
+//! [`format`](mod@format), which is bk-repository(7) as code: encode and decode only.
+
+pub mod id;
+pub mod size;
+
+pub mod clock;
+pub mod progress;
+
+pub mod chunk;
+pub mod compress;
+pub mod crypto;
+pub mod format;

@@ -10,6 +10,10 @@
 //!
 //! **Transforms** turn bytes into bytes: [`compress`], [`crypto`], [`chunk`] (content-defined boundaries) and
 //! [`format`](mod@format), which is bk-repository(7) as code: encode and decode only.
+//!
+//! **Edges** meet the outside world and know no repository: [`store`] (where objects lie), [`source`] (what is backed
+//! up: the walk, excludes, programs, live SQLite databases) and [`destination`] (where a restore writes, and which it
+//! never leaves).
 
 pub mod id;
 pub mod size;
@@ -21,3 +25,7 @@ pub mod chunk;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+
+pub mod destination;
+pub mod source;
+pub mod store;

@@ -1,0 +1,111 @@
+//! Where objects lie. A store keeps named, immutable byte strings and knows nothing of what is in them.
+
+pub mod dry;
+pub mod error;
+pub mod layout;
+pub mod local;
+pub mod location;
+
+pub use dry::DryStore;
+pub use error::StoreError;
+pub use layout::{Area, ObjectName};
+pub use local::LocalStore;
+pub use location::{Location, LocationError};
+
+use crate::format::node::Timestamp;
+
+/// An object as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: ObjectName,
+    /// Length, in bytes.
+    pub size: u64,
+    /// When the store took it, by the store's own clock.
+    pub time: Timestamp,
+}
+
+/// A place for objects.
+///
+/// # Required of every implementation
+/// - What [`Store::put_new`] and [`Upload::finish`] returned from is durable: it is there after a power cut.
+/// - An object is visible whole or not at all.
+/// - Whoever reads or lists after a put returned sees the object.
+/// - A list is complete or an error; a failing store never looks like an empty one.
+/// - An object that exists is never replaced.
+pub trait Store: Send + Sync {
+    /// Where this is, for people; holds no secret.
+    fn location(&self) -> String;
+
+    /// The whole object.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when there is none of this name; others as they come.
+    fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError>;
+
+    /// Exactly `length` bytes from `offset`, put into `into`, whose old contents go.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`]; [`StoreError::Short`] when the object ends before.
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<(), StoreError>;
+
+    /// Keeps `bytes` under a new name.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when the name is taken; others as they come, and then nothing is visible, or,
+    /// when the answer was lost, all of it.
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Begins a large object whose name is known only at its end.
+    ///
+    /// # Errors
+    /// As they come.
+    fn begin(&self) -> Result<Box<dyn Upload>, StoreError>;
+
+    /// Every object of an area, in no order. Names that are not of the layout are left out.
+    ///
+    /// # Errors
+    /// As they come; never a part of the list.
+    fn list(&self, area: Area) -> Result<Vec<Listed>, StoreError>;
+
+    /// Length of an object in bytes, or `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// As they come.
+    fn stat(&self, name: &ObjectName) -> Result<Option<u64>, StoreError>;
+
+    /// Takes an object away; one that is gone already is no error.
+    ///
+    /// # Errors
+    /// As they come.
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
+
+    /// Takes away what writers that died have left. Never touches what a living one uses.
+    ///
+    /// # Errors
+    /// As they come.
+    fn clean(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// A large object on its way. Dropped before [`Upload::finish`], it leaves nothing.
+pub trait Upload: Send {
+    /// Adds bytes at the end.
+    ///
+    /// # Errors
+    /// As they come; the upload is lost then.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Reads back what was written: `length` bytes from `offset`, put into `into`.
+    ///
+    /// # Errors
+    /// As they come.
+    fn read_back(&self, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<(), StoreError>;
+
+    /// Makes the object durable and visible under its name.
+    ///
+    /// # Errors
+    /// As [`Store::put_new`].
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError>;
+}

@@ -14,6 +14,11 @@
 //! **Edges** meet the outside world and know no repository: [`store`] (where objects lie), [`source`] (what is backed
 //! up: the walk, excludes, programs, live SQLite databases) and [`destination`] (where a restore writes, and which it
 //! never leaves).
+//!
+//! **[`repository`]** is what is kept: keys, the index, packs, snapshots, and the commit that makes a snapshot visible
+//! only once all that it needs is stored.
+//!
+//! **Operations**, one verb a module of [`operation`], take a repository, options and a progress, and give statistics.
 
 pub mod id;
 pub mod size;
@@ -29,3 +34,7 @@ pub mod format;
 pub mod destination;
 pub mod source;
 pub mod store;
+
+pub mod repository;
+
+pub mod operation;

@@ -1,0 +1,291 @@
+//! One snapshot of a source.
+//!
+//! Four kinds of threads, joined by bounded queues: one walks the source and compares it with the parent, some read,
+//! cut and hash files, the writer's compress and seal, and this one builds the trees in order. Memory is the queues.
+
+mod assemble;
+mod file;
+mod options;
+mod problems;
+mod scan;
+mod shared;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::bounded;
+
+pub use options::{BackupOptions, Origin, SourceRules, Stream};
+pub use problems::Problems;
+
+use crate::chunk::{CLASS_RULE, Chunker};
+use crate::clock::Clock;
+use crate::format::node::Timestamp;
+use crate::format::snapshot::{Outcome, Root, Snapshot, Statistics};
+use crate::id::{RunId, SnapshotId};
+use crate::progress::Progress;
+use crate::repository::{Commit, Index, Purpose, Repository, RepositoryError, SnapshotInfo, Snapshots, Writer};
+use crate::source::metadata::Names;
+use shared::Shared;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The repository.
+    #[error("{0}")]
+    Repository(#[from] RepositoryError),
+    /// None of the paths exists.
+    #[error("none of the paths to back up can be read: {0}")]
+    NoSource(String),
+    /// The program whose output was to be kept failed, or a stream broke off.
+    #[error("{name} could not be read to its end, so there is no snapshot")]
+    Stream {
+        /// Name of the stream.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What the run needs from the system failed.
+    #[error("a thread of the run ended without a result")]
+    Thread,
+}
+
+/// What a run made.
+#[derive(Debug)]
+pub struct BackupStats {
+    /// The snapshot, unless nothing had changed or it was a dry run.
+    pub snapshot: Option<SnapshotInfo>,
+    /// What it was compared with.
+    pub parent: Option<SnapshotId>,
+    /// What was counted.
+    pub statistics: Statistics,
+    /// Whether everything is in it.
+    pub outcome: Outcome,
+    /// What is not.
+    pub problems: Problems,
+    /// When the run began and ended.
+    pub start: Timestamp,
+    /// When it ended.
+    pub end: Timestamp,
+}
+
+/// How often a run is made again when packs it relied on were deleted meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// Backs up what `options` say and puts a snapshot.
+///
+/// # Errors
+/// [`BackupError`]: there is no snapshot then, and what was stored is used by the next run. Entries that could not be
+/// read are no error but [`BackupStats::problems`].
+pub fn backup(
+    repository: &Repository,
+    options: &BackupOptions,
+    streams: Vec<Stream<'_>>,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<BackupStats, BackupError> {
+    repository.check_writable()?;
+    repository.store().clean().map_err(RepositoryError::from)?;
+    if !streams.is_empty() {
+        // What a program said once cannot be read again.
+        return run(repository, options, streams, clock, progress, cancel);
+    }
+    for _ in 1..ATTEMPTS {
+        match run(repository, options, Vec::new(), clock, progress, cancel) {
+            Err(BackupError::Repository(RepositoryError::Lost { .. })) => {
+                progress.warn("packs that this run relied on were deleted meanwhile; it is made again");
+            }
+            result => return result,
+        }
+    }
+    run(repository, options, Vec::new(), clock, progress, cancel)
+}
+
+/// The newest snapshot of the same machine, profile and roots.
+fn find_parent<'a>(snapshots: &'a Snapshots, options: &BackupOptions) -> Option<&'a SnapshotInfo> {
+    let paths: Vec<_> = options.roots.iter().map(|root| root.as_os_str().as_encoded_bytes()).collect();
+    let same = |snapshot: &Snapshot| {
+        snapshot.host == options.origin.host
+            && snapshot.profile == options.origin.profile
+            && snapshot.roots.iter().any(|root| paths.contains(&root.path.as_slice()))
+    };
+    snapshots.all.iter().rev().find(|info| same(&info.snapshot))
+}
+
+fn run(
+    repository: &Repository,
+    options: &BackupOptions,
+    streams: Vec<Stream<'_>>,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<BackupStats, BackupError> {
+    progress.phase("reading the index", None);
+    let start = clock.wall();
+    let index = Index::load(repository, Purpose::Write, clock)?;
+    for (_, reason) in index.damaged() {
+        progress.warn(&format!("{reason}; what only it knows is stored again"));
+    }
+    let snapshots = Snapshots::load(repository)?;
+    let parent = find_parent(&snapshots, options).filter(|_| !options.ignore_parent).cloned();
+    let run_id = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
+    let writer = Writer::new(repository, &index, run_id, clock, options.threads)?;
+    let problems = Problems::default();
+    progress.phase("backing up", None);
+    if let Some(parent) = &parent {
+        let counted = parent.snapshot.statistics;
+        progress.total(counted.entries(), counted.total_bytes);
+    }
+    let (roots, mut statistics) =
+        gather(repository, &index, &writer, options, streams, parent.as_ref(), &problems, clock, progress, cancel)?;
+    if statistics.files == 0 && parent.as_ref().is_some_and(|parent| parent.snapshot.statistics.files > 0) {
+        let path = roots.first().map(|root| root.path.clone()).unwrap_or_default();
+        problems.add("missing", &path, "there is not one file, where the snapshot before has some");
+    }
+    statistics.new_blobs = writer.stats().new_blobs();
+    statistics.new_bytes = writer.stats().new_bytes();
+    statistics.stored_bytes = writer.stats().stored_bytes();
+    let outcome = if problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete };
+    let end = clock.wall();
+    let mut stats = BackupStats {
+        snapshot: None,
+        parent: parent.as_ref().map(|parent| parent.id),
+        statistics,
+        outcome,
+        problems,
+        start,
+        end,
+    };
+    if cancel.load(Ordering::Relaxed) {
+        return Err(RepositoryError::Interrupted.into());
+    }
+    let unchanged = parent.as_ref().is_some_and(|parent| parent.snapshot.roots == roots);
+    if options.dry_run || (options.skip_if_unchanged && unchanged && outcome == Outcome::Complete) {
+        return Ok(stats);
+    }
+    progress.phase("putting the snapshot", None);
+    let snapshot = describe(options, &stats, roots, run_id);
+    stats.snapshot = Some(Commit { repository, index: &index, clock }.put(&writer, &snapshot)?);
+    Ok(stats)
+}
+
+fn describe(options: &BackupOptions, stats: &BackupStats, roots: Vec<Root>, run: RunId) -> Snapshot {
+    let origin = &options.origin;
+    let mut tags = options.tags.clone();
+    tags.sort();
+    tags.dedup();
+    Snapshot {
+        start: stats.start,
+        end: stats.end,
+        host: origin.host.clone(),
+        profile: origin.profile.clone(),
+        tags,
+        roots,
+        statistics: stats.statistics,
+        outcome: stats.outcome,
+        problems: stats.problems.first(),
+        problem_count: stats.problems.count(),
+        hooks: Vec::new(),
+        parent: stats.parent,
+        definition: options.definition.clone(),
+        configuration: options.configuration.clone(),
+        program: concat!("bk ", env!("CARGO_PKG_VERSION")).into(),
+        user: origin.user.clone(),
+        class_rule: CLASS_RULE,
+        run,
+        description: options.description.clone(),
+    }
+}
+
+/// Reads the source and stores what is new; gives the roots of the snapshot.
+#[expect(clippy::too_many_arguments, reason = "everything that one run consists of, named once")]
+fn gather(
+    repository: &Repository,
+    index: &Index,
+    writer: &Writer<'_>,
+    options: &BackupOptions,
+    streams: Vec<Stream<'_>>,
+    parent: Option<&SnapshotInfo>,
+    problems: &Problems,
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<(Vec<Root>, Statistics), BackupError> {
+    let threads = options.threads;
+    let names = Names::of_this_machine();
+    let chunker = Chunker::new(repository.keys().chunk());
+    let shared = Shared {
+        repository,
+        index,
+        writer,
+        options,
+        parent,
+        names: &names,
+        chunker: &chunker,
+        problems,
+        progress,
+        clock,
+        cancel,
+        links: std::sync::Mutex::new(HashMap::new()),
+    };
+    let (items, received) = bounded(64);
+    let (tasks, taken) = bounded(2 * threads);
+    const FINISHERS: usize = 2;
+    let assembled = std::thread::scope(|scope| {
+        let sealing: Vec<_> = (0..threads).map(|_| scope.spawn(|| writer.seal_segments())).collect();
+        let finishing: Vec<_> = (0..FINISHERS).map(|_| scope.spawn(|| writer.finish_packs())).collect();
+        let shared = &shared;
+        let reading: Vec<_> = (0..threads)
+            .map(|_| {
+                let taken = taken.clone();
+                scope.spawn(move || file::read_batches(shared, &taken))
+            })
+            .collect();
+        drop(taken);
+        let scanning = scope.spawn(move || scan::scan(shared, items, tasks));
+        let assembled = assemble::assemble(shared, &received);
+        // Whoever still sends must not wait for ever.
+        let leftover = received.iter().count();
+        debug_assert!(leftover == 0 || assembled.is_err());
+        let mut sound = scanning.join().is_ok();
+        for thread in reading {
+            sound &= thread.join().is_ok();
+        }
+        let streamed = if assembled.is_ok() { file::read_streams(shared, streams) } else { Ok(Vec::new()) };
+        writer.close_queue(threads);
+        for thread in sealing {
+            sound &= thread.join().is_ok();
+        }
+        writer.close_packs(FINISHERS);
+        for thread in finishing {
+            sound &= thread.join().is_ok();
+        }
+        if !sound {
+            return Err(BackupError::Thread);
+        }
+        let (mut roots, mut statistics) = assembled?;
+        for (root, size) in streamed? {
+            statistics.files += 1;
+            statistics.new_files += 1;
+            statistics.total_bytes += size;
+            statistics.read_bytes += size;
+            roots.push(root);
+        }
+        Ok((roots, statistics))
+    });
+    // A checkpoint even when the run failed or was stopped: what is stored will be found by the next one.
+    let finished = writer.finish();
+    let assembled = match (assembled, finished) {
+        (Err(BackupError::Repository(RepositoryError::Stopped)) | Ok(_), Err(error)) => Err(error.into()),
+        (assembled, _) => assembled,
+    };
+    if cancel.load(Ordering::Relaxed) {
+        return Err(RepositoryError::Interrupted.into());
+    }
+    let (roots, statistics) = assembled?;
+    if roots.is_empty() {
+        return Err(BackupError::NoSource(problems.describe_roots()));
+    }
+    Ok((roots, statistics))
+}

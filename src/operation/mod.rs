@@ -1,0 +1,15 @@
+//! One verb a file. Each takes a repository, its options and a [`crate::progress::Progress`], and gives what it did.
+
+pub mod backup;
+#[cfg(test)]
+pub(crate) mod bench;
+pub mod check;
+pub mod diff;
+pub mod dump;
+pub mod find;
+pub mod key;
+pub mod list;
+pub mod promise;
+pub mod restore;
+pub mod stats;
+pub mod tar;

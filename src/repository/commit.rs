@@ -1,0 +1,162 @@
+//! The commit: validate, rescue, put the snapshot. bk-repository(7), "Commit".
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::index::{list_packs, read_marks};
+use super::reader::BlobReader;
+use super::{Index, Repository, RepositoryError, SnapshotInfo, Writer};
+use crate::clock::Clock;
+use crate::format::Kind;
+use crate::format::index_file::PackName;
+use crate::format::pack::PackKind;
+use crate::format::snapshot::Snapshot;
+use crate::store::ObjectName;
+
+/// A snapshot is put at most so long after the last look at the marks began.
+const COMMIT_WITHIN: Duration = Duration::from_secs(600);
+/// A first listing older than this is made again before the commit.
+const LISTING_SERVES: Duration = Duration::from_secs(12 * 3600);
+/// Rounds of rescue before giving up.
+const ROUNDS: usize = 4;
+
+/// What is needed to put a snapshot.
+pub struct Commit<'a> {
+    /// Where to.
+    pub repository: &'a Repository,
+    /// What the run relied on.
+    pub index: &'a Index,
+    /// Time.
+    pub clock: &'a dyn Clock,
+}
+
+/// What a look at the store found of the packs that a run relies on.
+struct Validation {
+    started: Duration,
+    marked: Vec<PackName>,
+    lost: usize,
+}
+
+impl Commit<'_> {
+    fn validate(&self, rescued: &HashSet<PackName>) -> Result<Validation, RepositoryError> {
+        let started = self.clock.boottime();
+        let marks = read_marks(self.repository)?;
+        let listed = self.index.listing().map(|listing| listing.started).unwrap_or_default();
+        let present =
+            if started.saturating_sub(listed) > LISTING_SERVES { Some(list_packs(self.repository)?) } else { None };
+        let mut validation = Validation { started, marked: Vec::new(), lost: 0 };
+        for (name, size) in self.index.relied_packs() {
+            if rescued.contains(&name) {
+                continue;
+            }
+            if present.as_ref().is_some_and(|present| present.get(&name) != Some(&size)) {
+                validation.lost += 1;
+            } else if marks.contains(&name) {
+                validation.marked.push(name);
+            }
+        }
+        Ok(validation)
+    }
+
+    /// Copies every blob of the marked packs into new packs. A marked pack stays for a day at least.
+    fn rescue(&self, writer: &Writer<'_>, packs: &[PackName]) -> Result<(), RepositoryError> {
+        let copied = std::thread::scope(|scope| {
+            let sealing = scope.spawn(|| writer.seal_segments());
+            let finishing = scope.spawn(|| writer.finish_packs());
+            let copied = self.copy_blobs(writer, packs);
+            writer.close_queue(1);
+            let joined = sealing.join();
+            writer.close_packs(1);
+            if joined.is_err() || finishing.join().is_err() {
+                return Err(RepositoryError::Stopped);
+            }
+            copied
+        });
+        writer.finish()?;
+        copied
+    }
+
+    fn copy_blobs(&self, writer: &Writer<'_>, packs: &[PackName]) -> Result<(), RepositoryError> {
+        let mut reader = BlobReader::new(self.repository, self.index)?;
+        for kind in [PackKind::Data, PackKind::Tree] {
+            let mut builder = writer.segment_builder(kind);
+            for name in packs {
+                for entry in self.index.entries_of(name) {
+                    let id = entry.id();
+                    let blob = match (self.index.pack_kind(self.index.place(&entry).pack), kind) {
+                        (Some(PackKind::Data), PackKind::Data) => reader.data(&id)?,
+                        (Some(PackKind::Tree), PackKind::Tree) => reader.tree(&id)?,
+                        _ => continue,
+                    };
+                    builder.add(id, &blob)?;
+                }
+            }
+            builder.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Validates what the run relied on, rescues what a prune has marked meanwhile, and puts the snapshot.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Lost`] when packs are gone: the run must be made again; [`RepositoryError::TooLate`] when
+    /// the machine slept too long in between too often. No snapshot was put then.
+    pub fn put(&self, writer: &Writer<'_>, snapshot: &Snapshot) -> Result<SnapshotInfo, RepositoryError> {
+        let payload = snapshot.encode();
+        let mut late = None;
+        let result = self.put_in_time(writer, snapshot, &payload, &mut late);
+        if let (Err(_), Some(name)) = (&result, late) {
+            // It was put too late to be sure of it, and then the packs were not there any more.
+            let _ = self.repository.store().delete(&name);
+        }
+        result
+    }
+
+    fn put_in_time(
+        &self,
+        writer: &Writer<'_>,
+        snapshot: &Snapshot,
+        payload: &[u8],
+        late: &mut Option<ObjectName>,
+    ) -> Result<SnapshotInfo, RepositoryError> {
+        let location = || self.repository.location();
+        let mut put = None;
+        let mut rescued = HashSet::new();
+        for _ in 0..ROUNDS {
+            let validation = self.validate(&rescued)?;
+            if validation.lost > 0 {
+                return Err(RepositoryError::Lost { location: location(), packs: validation.lost });
+            }
+            if !validation.marked.is_empty() {
+                self.rescue(writer, &validation.marked)?;
+                rescued.extend(validation.marked);
+                continue;
+            }
+            if let Some(info) = put {
+                return Ok(info);
+            }
+            let is_late = || self.clock.boottime().saturating_sub(validation.started) > COMMIT_WITHIN;
+            if is_late() {
+                continue;
+            }
+            let info = self.put_snapshot(payload, snapshot)?;
+            if !is_late() {
+                return Ok(info);
+            }
+            // The put itself took too long: the marks are looked at once more before anybody is told.
+            *late = Some(info.name);
+            put = Some(info);
+        }
+        Err(RepositoryError::TooLate { location: location() })
+    }
+
+    fn put_snapshot(&self, payload: &[u8], snapshot: &Snapshot) -> Result<SnapshotInfo, RepositoryError> {
+        let (name, _) = self.repository.write_object(Kind::Snapshot, payload)?;
+        let stored = self.repository.read_object(Kind::Snapshot, &name)?;
+        if stored != payload {
+            return Err(RepositoryError::Damaged { name: name.to_string() });
+        }
+        let id = self.repository.keys().identifier().snapshot(payload);
+        Ok(SnapshotInfo { id, name, snapshot: snapshot.clone() })
+    }
+}

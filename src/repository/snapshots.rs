@@ -1,0 +1,137 @@
+//! The snapshots of a repository, and how a user names one.
+
+use std::collections::HashSet;
+
+use super::{Repository, RepositoryError};
+use crate::format::Kind;
+use crate::format::fact::{self, FactKind};
+use crate::format::node::Timestamp;
+use crate::format::snapshot::{Outcome, Snapshot};
+use crate::id::{IdPrefix, SnapshotId};
+use crate::store::ObjectName;
+
+/// A snapshot with its id and the name of its object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// As users see it; equal in all siblings.
+    pub id: SnapshotId,
+    /// Its object.
+    pub name: ObjectName,
+    /// What it says.
+    pub snapshot: Snapshot,
+}
+
+/// All snapshots that are not forgotten, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshots {
+    /// Those that can be read.
+    pub all: Vec<SnapshotInfo>,
+    /// Objects that cannot, with the reason.
+    pub damaged: Vec<(String, String)>,
+}
+
+/// Which snapshots are meant.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this machine.
+    pub host: Option<String>,
+    /// Of this profile.
+    pub profile: Option<String>,
+    /// With all of these tags.
+    pub tags: Vec<String>,
+    /// Begun at or before this time.
+    pub before: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Whether `snapshot` is meant.
+    #[must_use]
+    pub fn matches(&self, snapshot: &Snapshot) -> bool {
+        self.host.as_ref().is_none_or(|host| *host == snapshot.host)
+            && (self.profile.is_none() || self.profile == snapshot.profile)
+            && self.tags.iter().all(|tag| snapshot.tags.contains(tag))
+            && self.before.is_none_or(|before| snapshot.start <= before)
+    }
+}
+
+impl Snapshots {
+    /// Reads them all. A damaged object does not hide the others.
+    ///
+    /// # Errors
+    /// When the store cannot be listed or read.
+    pub fn load(repository: &Repository) -> Result<Self, RepositoryError> {
+        let mut snapshots = Self::default();
+        let mut forgotten: HashSet<SnapshotId> = HashSet::new();
+        for listed in repository.store().list(crate::store::Area::Facts)? {
+            let read = repository.read_object(Kind::Facts, &listed.name).and_then(|payload| {
+                fact::decode(&payload)
+                    .map_err(|source| RepositoryError::Malformed { name: listed.name.to_string(), source })
+            });
+            match read {
+                Ok(facts) => forgotten.extend(
+                    facts.iter().filter(|fact| fact.kind == FactKind::Forgotten).filter_map(|fact| fact.snapshot),
+                ),
+                Err(RepositoryError::Store(error)) if error.is_missing() => {}
+                Err(error) if error.is_damage() => snapshots.damaged.push((listed.name.to_string(), error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        for listed in repository.store().list(crate::store::Area::Snapshots)? {
+            let read = || -> Result<SnapshotInfo, RepositoryError> {
+                let payload = repository.read_object(Kind::Snapshot, &listed.name)?;
+                let snapshot = Snapshot::decode(&payload)
+                    .map_err(|source| RepositoryError::Malformed { name: listed.name.to_string(), source })?;
+                Ok(SnapshotInfo { id: repository.keys().identifier().snapshot(&payload), name: listed.name, snapshot })
+            };
+            match read() {
+                Ok(info) if forgotten.contains(&info.id) => {}
+                Ok(info) => snapshots.all.push(info),
+                Err(RepositoryError::Store(error)) if error.is_missing() => {}
+                Err(error) if error.is_damage() => snapshots.damaged.push((listed.name.to_string(), error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        snapshots.all.sort_by_key(|info| (info.snapshot.start, info.snapshot.end, info.id));
+        Ok(snapshots)
+    }
+
+    /// The snapshot whose id begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoSnapshot`] when there is none, or more than one.
+    pub fn by_id(&self, prefix: &IdPrefix) -> Result<&SnapshotInfo, RepositoryError> {
+        let mut matching = self.all.iter().filter(|info| prefix.matches(&info.id.0));
+        match (matching.next(), matching.next()) {
+            (Some(info), None) => Ok(info),
+            (None, _) => Err(RepositoryError::NoSnapshot(format!("there is no snapshot {prefix}"))),
+            _ => Err(RepositoryError::NoSnapshot(format!(
+                "more than one snapshot begins with {prefix}; type more digits"
+            ))),
+        }
+    }
+
+    /// The newest snapshot that `filter` means, or the one `back` steps before it; complete ones only unless
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NoSnapshot`] when there are not so many.
+    pub fn latest(&self, filter: &Filter, back: usize) -> Result<&SnapshotInfo, RepositoryError> {
+        let meant = |outcome: Option<Outcome>| {
+            let matches = move |info: &&SnapshotInfo| {
+                filter.matches(&info.snapshot) && outcome.is_none_or(|outcome| info.snapshot.outcome == outcome)
+            };
+            self.all.iter().rev().filter(matches).nth(back)
+        };
+        let found = if back == 0 { meant(Some(Outcome::Complete)).or_else(|| meant(None)) } else { meant(None) };
+        found.ok_or_else(|| {
+            RepositoryError::NoSnapshot(describe_missing(
+                self.all.iter().any(|info| filter.matches(&info.snapshot)),
+                back,
+            ))
+        })
+    }
+}
+
+fn describe_missing(any: bool, back: usize) -> String {
+    if any { format!("there is no snapshot {back} before the latest") } else { "there is no snapshot that fits".into() }
+}

@@ -19,6 +19,10 @@
 //! only once all that it needs is stored.
 //!
 //! **Operations**, one verb a module of [`operation`], take a repository, options and a progress, and give statistics.
+//!
+//! **Service**: [`profile`] turns configuration files into what is to be done, and says where each value came from.
+//!
+//! **The door**: [`ui`] is all that a person or a program reads, [`command`] all that they type.
 
 pub mod id;
 pub mod size;
@@ -38,3 +42,8 @@ pub mod store;
 pub mod repository;
 
 pub mod operation;
+
+pub mod profile;
+
+pub mod command;
+pub mod ui;

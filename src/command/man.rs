@@ -1,0 +1,214 @@
+//! `bk man`
+//!
+//! Pages of section 1 are made from what clap knows; the pages on the format and the configuration are written by hand.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Command};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::Session;
+use crate::ui::{Exit, Failure};
+
+const BY_HAND: [(&str, &str); 2] = [
+    ("bk.toml.5", include_str!("../../man/bk.toml.5")),
+    ("bk-repository.7", include_str!("../../man/bk-repository.7")),
+];
+
+/// Exit codes, for every page.
+const EXIT_STATUS: [(&str, &str); 12] = [
+    ("0", "Everything that was asked for is done."),
+    ("1", "It is not done."),
+    ("2", "The command line or the configuration is wrong."),
+    ("3", "Done, but something could not be read, changed meanwhile, or is missing."),
+    ("4", "A program whose output was to be kept failed."),
+    ("5", "Damage was found."),
+    ("6", "What was restored is not what was backed up."),
+    ("7", "A destination is behind. Kept for a later version, as are 8 and 9."),
+    ("10", "There is no repository."),
+    ("12", "Wrong password or key."),
+    ("130", "Interrupted."),
+    ("141", "Whoever read the output went away."),
+];
+
+/// Environment variables that no flag of the same meaning lists.
+const ENVIRONMENT: [(&str, &str); 4] = [
+    ("BK_PASSWORD", "The password itself. A file or a program is safer: other processes may see the environment."),
+    ("BK_DATA_DIR", "Where the repository lies that needs no configuration, with its key and the state of bk."),
+    ("NO_COLOR", "No colours when this is not empty."),
+    ("TERM", "No bars and no colours when this is dumb or not set."),
+];
+
+/// Print the manual, or write its pages
+///
+/// Without --output the page bk(1) goes to standard output, for man -l - or a file.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write every page into this folder, which is made when it is missing
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+}
+
+impl ManArgs {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When the folder or a page cannot be written.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let Some(folder) = self.output else {
+            session.screen.bytes(&page(built(), true));
+            return Ok(Exit::Complete);
+        };
+        let pages = pages();
+        write_all(&folder, &pages).map_err(|(path, error)| {
+            let mut failure = Failure::of(Exit::Failed, &error, "check that the folder can be written");
+            let cause = std::mem::replace(&mut failure.message, format!("cannot write {}", path.display()));
+            failure.causes.push(cause);
+            failure
+        })?;
+        session.screen.note(&format!("wrote {} pages to {}", pages.len(), folder.display()));
+        Ok(Exit::Complete)
+    }
+}
+
+fn write_all(folder: &Path, pages: &[(String, Vec<u8>)]) -> Result<(), (PathBuf, std::io::Error)> {
+    std::fs::create_dir_all(folder).map_err(|error| (folder.to_owned(), error))?;
+    for (name, page) in pages {
+        let path = folder.join(name);
+        std::fs::write(&path, page).map_err(|error| (path, error))?;
+    }
+    Ok(())
+}
+
+/// The command line with every name and every global flag in its place.
+fn built() -> Command {
+    let mut definition = super::definition();
+    definition.build();
+    definition
+}
+
+/// Every page with its file name.
+pub(super) fn pages() -> Vec<(String, Vec<u8>)> {
+    let root = built();
+    let mut pages: Vec<_> = BY_HAND.iter().map(|(name, page)| ((*name).to_owned(), page.as_bytes().to_vec())).collect();
+    add_pages(&root, true, &mut pages);
+    pages
+}
+
+fn add_pages(command: &Command, root: bool, pages: &mut Vec<(String, Vec<u8>)>) {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name());
+    pages.push((format!("{name}.1"), page(command.clone(), root)));
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        add_pages(below, false, pages);
+    }
+}
+
+fn page(command: Command, root: bool) -> Vec<u8> {
+    let examples = command.get_after_help().map(ToString::to_string);
+    let has_arguments = command.get_arguments().any(|argument| !argument.is_hide_set());
+    let has_commands = command.has_subcommands();
+    let variables = if root { variables(&command) } else { Vec::new() };
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_uppercase();
+    // Not clap_mangen's own title: it leaves out the empty date, and what follows would be taken for it.
+    let title = format!(".TH {name} 1 \"\" \"bk {}\" \"Backups with bk\"\n", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command);
+    let mut page = title.into_bytes();
+    // Writing into memory does not fail.
+    let _ = man.render_name_section(&mut page);
+    let _ = man.render_synopsis_section(&mut page);
+    let _ = man.render_description_section(&mut page);
+    if has_commands {
+        let _ = man.render_subcommands_section(&mut page);
+    }
+    if has_arguments {
+        let _ = man.render_options_section(&mut page);
+    }
+    let mut roff = Roff::default();
+    if let Some(examples) = examples {
+        add_examples(&mut roff, &examples);
+    }
+    if root {
+        add_list(&mut roff, "ENVIRONMENT", variables);
+    }
+    add_list(&mut roff, "EXIT STATUS", EXIT_STATUS);
+    roff.control("SH", ["SEE ALSO"]);
+    let above = if root { vec![] } else { vec![bold("bk"), roman("(1), ")] };
+    let others = [bold("bk.toml"), roman("(5), "), bold("bk-repository"), roman("(7)")];
+    roff.text(above.into_iter().chain(others).collect::<Vec<_>>());
+    let _ = roff.to_writer(&mut page);
+    page
+}
+
+/// The examples as they stand, not filled into paragraphs.
+fn add_examples(roff: &mut Roff, text: &str) {
+    roff.control("SH", ["EXAMPLES"]);
+    roff.control("nf", []);
+    for line in text.lines().filter(|line| line.trim() != "Examples:") {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+}
+
+fn add_list<T: Into<String>>(roff: &mut Roff, title: &str, entries: impl IntoIterator<Item = (T, T)>) {
+    roff.control("SH", [title]);
+    for (name, text) in entries {
+        roff.control("TP", []);
+        roff.text([bold(name)]);
+        roff.text([roman(text)]);
+    }
+}
+
+/// The environment variables of flags, then the others.
+fn variables(command: &Command) -> Vec<(String, String)> {
+    let of_flag = |argument: &clap::Arg| {
+        let (variable, flag) = (argument.get_env()?.to_str()?, argument.get_long()?);
+        Some((variable.to_owned(), format!("As the flag --{flag}, which wins over it.")))
+    };
+    let others = ENVIRONMENT.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    command.get_arguments().filter_map(of_flag).chain(others).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_exit_code_is_in_the_manual() {
+        let all = [
+            Exit::Complete,
+            Exit::Failed,
+            Exit::Usage,
+            Exit::Incomplete,
+            Exit::Hook,
+            Exit::Damage,
+            Exit::Verification,
+            Exit::NoRepository,
+            Exit::WrongKey,
+            Exit::Interrupted,
+        ];
+        for exit in all {
+            let code = exit.code().to_string();
+            assert!(EXIT_STATUS.iter().any(|(known, _)| *known == code), "{code}");
+        }
+    }
+
+    #[test]
+    fn there_is_a_page_for_every_command_and_one_for_each_below_it() {
+        let pages = pages();
+        let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+        for name in ["bk.1", "bk-config.1", "bk-config-show.1", "bk.toml.5", "bk-repository.7"] {
+            assert!(names.contains(&name), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn the_pages_are_written_into_a_folder_that_is_made() {
+        let above = tempfile::tempdir().unwrap();
+        let folder = above.path().join("share/man");
+        write_all(&folder, &pages()).unwrap();
+        assert!(std::fs::read_to_string(folder.join("bk.1")).unwrap().contains(".SH \"EXIT STATUS\""));
+        let (path, _) = write_all(&folder.join("bk.1"), &pages()).unwrap_err();
+        assert_eq!(path, folder.join("bk.1"));
+    }
+}

@@ -1,0 +1,405 @@
+//! What commands share: configuration, credentials, opening of repositories, interruption.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use zeroize::Zeroizing;
+
+use super::Global;
+use crate::clock::{Clock, SystemClock};
+use crate::crypto::{KeyFile, Passphrase};
+use crate::format::key_slot::Credential;
+use crate::profile::{self, Config, Environment, Given, Origin};
+use crate::repository::{Index, Purpose, Repository, Snapshots};
+use crate::store::{LocalStore, Location, Store, StoreError};
+use crate::ui::{Exit, Failure, Screen};
+
+/// Name of the repository that needs no configuration.
+pub const EMBEDDED: &str = "default";
+
+/// One run of the program.
+pub struct Session {
+    /// Configuration as it counts.
+    pub config: Config,
+    /// Where results go.
+    pub screen: Screen,
+    /// Time.
+    pub clock: SystemClock,
+    global: Global,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// A repository of the session, open.
+pub struct Opened {
+    /// Its name in the configuration, or its location.
+    pub name: String,
+    /// Open.
+    pub repository: Repository,
+}
+
+/// Which repository is meant, before it is opened.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its name in the configuration, or its location.
+    pub name: String,
+    /// Where it is.
+    pub location: Location,
+    /// Mount point that must be mounted.
+    pub require_mount: Option<PathBuf>,
+    /// Bytes to be kept free.
+    pub min_free_bytes: u64,
+    /// Whether it is the one that needs no configuration.
+    pub embedded: bool,
+}
+
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The folder of the embedded repository, its key and local state.
+///
+/// # Errors
+/// When the user has no home and `BK_DATA_DIR` is not set.
+pub fn data_folder() -> Result<PathBuf, Failure> {
+    if let Some(folder) = variable("BK_DATA_DIR") {
+        return std::path::absolute(&folder)
+            .map_err(|error| Failure::of(Exit::Usage, &error, "set BK_DATA_DIR to an absolute path"));
+    }
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/bk".into());
+    }
+    let data = variable("XDG_DATA_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/share")));
+    data.map(|data| data.join("bk")).ok_or_else(|| {
+        Failure::usage(
+            "there is no home folder to keep a repository in",
+            "set BK_DATA_DIR, or name a repository with --repo",
+        )
+    })
+}
+
+/// The name of this machine.
+#[must_use]
+pub fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".into() } else { name }
+}
+
+/// Whoever runs the program.
+#[must_use]
+pub fn user_name() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    let names = crate::source::metadata::Names::of_this_machine();
+    names.user(uid).map_or_else(|| uid.to_string(), |name| name.to_string())
+}
+
+impl Session {
+    /// Reads the configuration and prepares for Ctrl-C.
+    ///
+    /// # Errors
+    /// When the configuration is wrong.
+    pub fn new(global: Global, screen: Screen) -> Result<Self, Failure> {
+        let mut session = Self::without_config(global, screen)?;
+        session.config = session.load_config()?;
+        Ok(session)
+    }
+
+    /// Prepares for Ctrl-C; what is configured does not matter, and need not be right.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub fn without_config(global: Global, screen: Screen) -> Result<Self, Failure> {
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+            // The second signal ends the program at once.
+            let register = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))
+                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)));
+            register.map_err(|error| Failure::of(Exit::Failed, &error, "run the command again"))?;
+        }
+        Ok(Self { config: Config::default(), screen, clock: SystemClock, global, interrupted })
+    }
+
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// When it is wrong.
+    pub fn load_config(&self) -> Result<Config, Failure> {
+        Ok(profile::load(&environment(&self.global))?)
+    }
+
+    /// Where the configuration is looked for.
+    #[must_use]
+    pub fn config_candidates(&self) -> Vec<PathBuf> {
+        profile::candidates(&environment(&self.global))
+    }
+
+    /// Set when the user wants the run to end.
+    #[must_use]
+    pub fn interrupted(&self) -> &AtomicBool {
+        &self.interrupted
+    }
+
+    /// Whether the user wants the run to end.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// The repositories that `names` or `--repo` or the configuration mean; the embedded one when none does.
+    ///
+    /// # Errors
+    /// When a name is not configured, or a location cannot be used.
+    pub fn targets(&self, names: &[String]) -> Result<Vec<Target>, Failure> {
+        if let Some(repo) = &self.global.repo {
+            return Ok(vec![self.target(repo)?]);
+        }
+        let names = if names.is_empty() { self.config.default_to() } else { names.to_vec() };
+        if names.is_empty() {
+            let location = Location::Local(data_folder()?.join("repository"));
+            return Ok(vec![Target {
+                name: EMBEDDED.into(),
+                location,
+                require_mount: None,
+                min_free_bytes: 0,
+                embedded: true,
+            }]);
+        }
+        names.iter().map(|name| self.target(name)).collect()
+    }
+
+    /// The first of [`Self::targets`], which reading commands use.
+    ///
+    /// # Errors
+    /// As [`Self::targets`].
+    pub fn first_target(&self, names: &[String]) -> Result<Target, Failure> {
+        let first = self.targets(names)?.into_iter().next();
+        first.ok_or_else(|| Failure::usage("no repository is configured", "name one with --repo"))
+    }
+
+    /// The repository that a name of the configuration or a location means.
+    pub(super) fn target(&self, text: &str) -> Result<Target, Failure> {
+        let here = std::env::current_dir().unwrap_or_default();
+        if let Some(repository) = self.config.repositories.get(text) {
+            return Ok(Target {
+                name: text.to_owned(),
+                location: Location::parse(&repository.location, &here)?,
+                require_mount: repository.require_mount.clone(),
+                min_free_bytes: repository.min_free_bytes.unwrap_or(0),
+                embedded: false,
+            });
+        }
+        if !text.contains('/') && !Path::new(text).exists() {
+            let known: Vec<_> = self.config.repositories.keys().map(String::as_str).collect();
+            let hint = if known.is_empty() {
+                "give its folder with a `/` in it, such as ./backups".to_owned()
+            } else {
+                format!("configured are: {}; a folder is written with a `/`", known.join(", "))
+            };
+            return Err(Failure::usage(format!("there is no repository called `{text}`"), hint));
+        }
+        let location = Location::parse(text, &here)?;
+        Ok(Target { name: text.to_owned(), location, require_mount: None, min_free_bytes: 0, embedded: false })
+    }
+
+    /// Opens the store of a target.
+    ///
+    /// # Errors
+    /// When there is no repository, or its file system is not mounted.
+    pub fn open_store(&self, target: &Target) -> Result<Arc<dyn Store>, Failure> {
+        check_mounted(target)?;
+        let Location::Local(path) = &target.location;
+        let store = LocalStore::open(path)?.with_min_free(target.min_free_bytes);
+        Ok(Arc::new(store))
+    }
+
+    /// Opens a target with the credential that counts for it.
+    ///
+    /// # Errors
+    /// As they come, with their exit code.
+    pub fn open(&self, target: &Target) -> Result<Opened, Failure> {
+        let store = self.open_store(target)?;
+        let credential = self.credential(target)?;
+        let repository = Repository::open(store, &credential)?;
+        Ok(Opened { name: target.name.clone(), repository })
+    }
+
+    /// Opens the repository that reading commands use, with its snapshots.
+    ///
+    /// # Errors
+    /// As they come. Snapshots that cannot be read are warned about.
+    pub fn open_for_reading(&self) -> Result<(Opened, Snapshots), Failure> {
+        let opened = self.open(&self.first_target(&[])?)?;
+        let snapshots = Snapshots::load(&opened.repository)?;
+        for (name, reason) in &snapshots.damaged {
+            self.screen.warning(&format!("{name} cannot be read and is left out: {reason}"));
+        }
+        Ok((opened, snapshots))
+    }
+
+    /// The index of a repository, for reading.
+    ///
+    /// # Errors
+    /// As they come.
+    pub fn index(&self, opened: &Opened) -> Result<Index, Failure> {
+        let index = Index::load(&opened.repository, Purpose::Read, &self.clock as &dyn Clock)?;
+        for (_, reason) in index.damaged() {
+            self.screen.warning(reason);
+        }
+        Ok(index)
+    }
+
+    /// Where the key file of a target is, when one counts.
+    ///
+    /// # Errors
+    /// When there is no data folder.
+    pub fn key_file(&self, target: &Target) -> Result<Option<PathBuf>, Failure> {
+        let family = &self.config.family;
+        let other =
+            family.password_file.is_some() || family.password_command.is_some() || variable("BK_PASSWORD").is_some();
+        match &family.key_file {
+            Some(path) => Ok(Some(path.clone())),
+            None if target.embedded && !other => Ok(Some(data_folder()?.join("key"))),
+            None => Ok(None),
+        }
+    }
+
+    /// What opens a target: flags before environment before configuration; asked for on a terminal.
+    ///
+    /// # Errors
+    /// When there is none, or its file or program cannot be used. No secret is ever in the error.
+    pub fn credential(&self, target: &Target) -> Result<Credential, Failure> {
+        if let Some(path) = self.key_file(target)? {
+            let text = read_secret(&path, "key file")?;
+            let key = KeyFile::parse(&text).map_err(|error| {
+                Failure::new(
+                    Exit::WrongKey,
+                    format!("{} is no key file: {error}", path.display()),
+                    "use --password-file for a password",
+                )
+            })?;
+            return Ok(Credential::KeyFile(key));
+        }
+        self.passphrase()?.map(Credential::Passphrase).ok_or_else(|| {
+            Failure::new(
+                Exit::WrongKey,
+                format!("no key or password was given for {}", target.location),
+                "use --key-file, --password-file, --password-command, or run in a terminal to be asked",
+            )
+        })
+    }
+
+    /// A password from a file, a program, the environment or the terminal.
+    ///
+    /// # Errors
+    /// When its file or program cannot be used.
+    pub fn passphrase(&self) -> Result<Option<Passphrase>, Failure> {
+        let family = &self.config.family;
+        if let Some(path) = &family.password_file {
+            return Ok(Some(passphrase_of(&read_secret(path, "password file")?)));
+        }
+        if let Some(argv) = &family.password_command {
+            return password_of_program(argv).map(Some);
+        }
+        if let Ok(password) = std::env::var("BK_PASSWORD") {
+            return Ok(Some(Passphrase::new(password)));
+        }
+        if std::io::stdin().is_terminal() { ask("password: ").map(Some) } else { Ok(None) }
+    }
+}
+
+fn environment(global: &Global) -> Environment {
+    let given = |flag: bool, name: &'static str, variable: &'static str| {
+        if flag { Origin::Flag(name) } else { Origin::Environment(variable) }
+    };
+    // clap does not tell whence a value came; the variable being equal to it is as good.
+    let from_flag = |value: Option<&PathBuf>, name: &str| value.is_some() && variable(name).as_ref() != value;
+    let path = |value: &Option<PathBuf>, flag: &'static str, name: &'static str| {
+        value.clone().map(|value| Given { origin: given(from_flag(Some(&value), name), flag, name), value })
+    };
+    let command = global.password_command.as_ref().map(|text| {
+        let flag = std::env::var("BK_PASSWORD_COMMAND").ok().as_ref() != Some(text);
+        Given {
+            value: text.split_whitespace().map(str::to_owned).collect(),
+            origin: given(flag, "--password-command", "BK_PASSWORD_COMMAND"),
+        }
+    });
+    Environment {
+        uid: rustix::process::geteuid().as_raw(),
+        system_folder: "/etc/bk".into(),
+        home: variable("HOME"),
+        xdg_config_home: variable("XDG_CONFIG_HOME"),
+        config: path(&global.config, "--config", "BK_CONFIG"),
+        key_file: path(&global.key_file, "--key-file", "BK_KEY_FILE"),
+        password_file: path(&global.password_file, "--password-file", "BK_PASSWORD_FILE"),
+        password_command: command,
+    }
+}
+
+/// Refuses a target whose file system is not mounted.
+pub(super) fn check_mounted(target: &Target) -> Result<(), Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(mount) = &target.require_mount else { return Ok(()) };
+    let device = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    let is_mount = match (device(mount), device(&mount.join(".."))) {
+        // The root of a file system has another device than the folder above; `/` is its own parent.
+        (Ok(here), Ok(above)) => here.0 != above.0 || here == above,
+        _ => false,
+    };
+    if is_mount {
+        return Ok(());
+    }
+    Err(StoreError::NotMounted { mount: mount.clone(), location: target.location.to_string() }.into())
+}
+
+/// The text of a key or password file.
+pub(super) fn read_secret(path: &Path, what: &str) -> Result<Zeroizing<String>, Failure> {
+    let failure = |error: &std::io::Error| {
+        let mut failure = Failure::of(Exit::WrongKey, error, "check the path, and that you may read the file");
+        failure.causes.push(std::mem::replace(&mut failure.message, format!("cannot read {what} {}", path.display())));
+        failure
+    };
+    let mut text = Zeroizing::new(String::new());
+    let file = std::fs::File::open(path).map_err(|error| failure(&error))?;
+    file.take(64 << 10).read_to_string(&mut text).map_err(|error| failure(&error))?;
+    Ok(text)
+}
+
+/// A password as it is in a file or a program's output: one line end at the end is not part of it.
+pub(super) fn passphrase_of(text: &str) -> Passphrase {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    Passphrase::new(text.strip_suffix('\r').unwrap_or(text).to_owned())
+}
+
+fn password_of_program(argv: &[String]) -> Result<Passphrase, Failure> {
+    let argv: Vec<_> = argv.iter().map(std::ffi::OsString::from).collect();
+    let limit = std::time::Duration::from_secs(120);
+    let mut running = crate::source::command::Program { argv: &argv, time_limit: Some(limit) }.start(|_| {})?;
+    let mut text = Zeroizing::new(String::new());
+    let read = (&mut running).take(64 << 10).read_to_string(&mut text);
+    running.finish()?;
+    read.map_err(|error| Failure::of(Exit::WrongKey, &error, "the program must print the password as text"))?;
+    Ok(passphrase_of(&text))
+}
+
+/// Asks on the terminal without showing what is typed.
+///
+/// # Errors
+/// When the terminal cannot be used.
+pub fn ask(prompt: &str) -> Result<Passphrase, Failure> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let failure = |error: std::io::Error| Failure::of(Exit::Failed, &error, "use --password-file instead");
+    let stdin = std::io::stdin();
+    let before = tcgetattr(&stdin).map_err(|error| failure(error.into()))?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    hidden.local_modes.insert(LocalModes::ECHONL);
+    eprint!("{prompt}");
+    tcsetattr(&stdin, OptionalActions::Flush, &hidden).map_err(|error| failure(error.into()))?;
+    let mut text = Zeroizing::new(String::new());
+    let read = stdin.read_line(&mut text);
+    let restored = tcsetattr(&stdin, OptionalActions::Flush, &before);
+    read.map_err(failure)?;
+    restored.map_err(|error| failure(error.into()))?;
+    Ok(passphrase_of(&text))
+}

@@ -1,0 +1,196 @@
+//! The configuration written down again: for the snapshot, which carries it, and for `bk config show`.
+//!
+//! Without secrets: of `password-command` only the program, of a location no password. Contents of files never get
+//! here. What is written can be read again as `bk.toml`.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::config::{Config, Defaults, Family, Profile, Repository, Shown};
+use crate::size::ByteSize;
+
+/// Stands where something secret was left out.
+const LEFT_OUT: &str = "***";
+
+/// A table that leaves out what is not set.
+#[derive(Default)]
+struct Section(Table);
+
+impl Section {
+    fn put(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    fn put_some<T: Into<Value>>(self, key: &str, value: Option<T>) -> Self {
+        match value {
+            Some(value) => self.put(key, value),
+            None => self,
+        }
+    }
+
+    fn put_list(self, key: &str, list: &[String]) -> Self {
+        if list.is_empty() { self } else { self.put(key, list.to_vec()) }
+    }
+}
+
+/// TOML is UTF-8: other bytes of a name are written as U+FFFD.
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn optional(path: &Option<PathBuf>) -> Option<String> {
+    path.as_deref().map(text)
+}
+
+fn size(bytes: Option<u64>) -> Option<String> {
+    bytes.map(|bytes| ByteSize(bytes).exact())
+}
+
+/// `scheme://user:password@host/…` without the password.
+fn without_password(location: &str) -> String {
+    let Some((scheme, rest)) = location.split_once("://") else { return location.to_owned() };
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    match authority.rsplit_once('@').map(|(login, host)| (login.split_once(':'), host)) {
+        Some((Some((user, _)), host)) => format!("{scheme}://{user}:{LEFT_OUT}@{host}{path}"),
+        _ => location.to_owned(),
+    }
+}
+
+fn family(family: &Family) -> Table {
+    let command = family.password_command.as_ref().map(|command| {
+        let program = command.iter().take(1).cloned();
+        let rest = (command.len() > 1).then(|| LEFT_OUT.to_owned());
+        program.chain(rest).collect::<Vec<String>>()
+    });
+    Section::default()
+        .put_some("key-file", optional(&family.key_file))
+        .put_some("password-file", optional(&family.password_file))
+        .put_some("password-command", command)
+        .0
+}
+
+fn repository(repository: &Repository) -> Table {
+    Section::default()
+        .put("location", without_password(&repository.location))
+        .put_some("require-mount", optional(&repository.require_mount))
+        .put_some("min-free", size(repository.min_free_bytes))
+        .0
+}
+
+fn defaults(defaults: &Defaults) -> Table {
+    Section::default()
+        .put_list("to", &defaults.to)
+        .put("one-file-system", defaults.one_file_system)
+        .put("sqlite", defaults.sqlite)
+        .put_some("scratch", optional(&defaults.scratch))
+        .0
+}
+
+fn profile(profile: &Profile) -> Table {
+    let paths: Vec<String> = profile.paths.iter().map(|path| text(path)).collect();
+    Section::default()
+        .put("paths", paths)
+        .put_list("to", &profile.to)
+        .put_list("exclude", &profile.exclude)
+        .put_list("include", &profile.include)
+        .put_list("tags", &profile.tags)
+        .put("chunk-class", profile.chunk_class.word())
+        .put("one-file-system", profile.one_file_system)
+        .put("exclude-caches", profile.exclude_caches)
+        .put_some("exclude-larger-than", size(profile.exclude_larger_than))
+        .put_list("exclude-if-present", &profile.exclude_if_present)
+        .put("sqlite", profile.sqlite)
+        .0
+}
+
+fn named<'a, T: 'a>(all: impl IntoIterator<Item = (&'a String, &'a T)>, write: fn(&T) -> Table) -> Option<Table> {
+    let table: Table = all.into_iter().map(|(name, one)| (name.clone(), Value::Table(write(one)))).collect();
+    (!table.is_empty()).then_some(table)
+}
+
+impl Profile {
+    /// The resolved profile as `bk.toml` would say it, without secrets; stored in each of its snapshots.
+    #[must_use]
+    pub fn definition(&self) -> String {
+        let profiles = Section::default().put(&self.name, profile(self)).0;
+        Section::default().put("profile", profiles).0.to_string()
+    }
+}
+
+impl Config {
+    fn table(&self) -> Table {
+        let family = Some(family(&self.family)).filter(|table| !table.is_empty());
+        Section::default()
+            .put_some("family", family)
+            .put_some("repository", named(&self.repositories, repository))
+            .put("defaults", defaults(&self.defaults))
+            .put_some("profile", named(&self.profiles, profile))
+            .0
+    }
+
+    /// The whole configuration as one `bk.toml`, without secrets.
+    #[must_use]
+    pub fn definition(&self) -> String {
+        self.table().to_string()
+    }
+
+    /// Every setting that has a value, with where it comes from, in the order of the keys.
+    #[must_use]
+    pub fn show(&self) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        self.flatten("", &self.table(), &mut shown);
+        shown
+    }
+
+    fn flatten(&self, above: &str, table: &Table, shown: &mut Vec<Shown>) {
+        for (name, value) in table {
+            let key = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+            match value {
+                Value::Table(table) => self.flatten(&key, table, shown),
+                value => {
+                    let origin = self.origin(&key).to_string();
+                    shown.push(Shown { key, value: value.to_string(), origin });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_location_is_left_out() {
+        let cases = [
+            ("/mnt/ssd/bk", "/mnt/ssd/bk"),
+            ("sftp://me@host/bk", "sftp://me@host/bk"),
+            ("sftp://me:secret@host:22/bk", "sftp://me:***@host:22/bk"),
+            ("https://me:se@cret@host", "https://me:***@host"),
+            ("https://host/a:b@c", "https://host/a:b@c"),
+        ];
+        for (location, shown) in cases {
+            assert_eq!(without_password(location), shown);
+        }
+    }
+
+    #[test]
+    fn of_a_password_command_only_the_program_is_written_down() {
+        let command = Some(vec!["pass".into(), "show".into(), "hunter2".into()]);
+        let config = Config { family: Family { password_command: command, ..Family::default() }, ..Config::default() };
+        assert!(config.definition().contains("password-command = [\"pass\", \"***\"]"), "{}", config.definition());
+        assert!(config.show().iter().all(|shown| !shown.value.contains("hunter2")));
+    }
+
+    #[test]
+    fn an_ad_hoc_profile_is_written_with_its_defaults() {
+        let definition = Profile::ad_hoc(vec!["/srv/a \"b\"".into()]).definition();
+        assert_eq!(
+            definition,
+            "[profile.ad-hoc]\nchunk-class = \"auto\"\nexclude-caches = false\none-file-system = false\n\
+             paths = ['/srv/a \"b\"']\nsqlite = true\n"
+        );
+    }
+}

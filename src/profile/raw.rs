@@ -1,0 +1,98 @@
+//! The shape of one file as serde fills it: what was typed and where, before anything is known to make sense.
+//!
+//! [`super::check`] has compared every key and value with [`super::keys`] before this is filled, so that people read
+//! messages about their keys and not about serde's.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::size::ByteSize;
+
+/// A value and the bytes of the file it stands in.
+pub(super) type Typed<T> = Option<Spanned<T>>;
+
+/// A list, and each of its entries by itself.
+pub(super) type Listed<T> = Typed<Vec<Spanned<T>>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawFile {
+    pub family: RawFamily,
+    pub repository: BTreeMap<String, Spanned<RawRepository>>,
+    pub defaults: RawDefaults,
+    pub profile: BTreeMap<String, Spanned<RawProfile>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawFamily {
+    pub key_file: Typed<String>,
+    pub password_file: Typed<String>,
+    pub password_command: Listed<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawRepository {
+    pub location: Typed<String>,
+    pub require_mount: Typed<String>,
+    pub min_free: Typed<ByteSize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawDefaults {
+    pub to: Listed<String>,
+    pub one_file_system: Typed<bool>,
+    pub sqlite: Typed<bool>,
+    pub scratch: Typed<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawProfile {
+    pub paths: Listed<String>,
+    pub root: Typed<String>,
+    pub to: Listed<String>,
+    pub exclude: Listed<String>,
+    pub include: Listed<String>,
+    pub tags: Listed<String>,
+    pub chunk_class: Typed<String>,
+    pub one_file_system: Typed<bool>,
+    pub exclude_caches: Typed<bool>,
+    pub exclude_larger_than: Typed<ByteSize>,
+    pub exclude_if_present: Listed<String>,
+    pub sqlite: Typed<bool>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::keys::section;
+    use super::*;
+
+    /// The fields of `T`, as serde lists them when it meets one it does not know.
+    fn fields<T: serde::de::DeserializeOwned + std::fmt::Debug>() -> Vec<String> {
+        let message = toml::from_str::<T>("zzz = 1").unwrap_err().message().to_owned();
+        let (_, list) = message.split_once("expected").unwrap();
+        let mut names: Vec<String> = list.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    fn keys(name: &str) -> Vec<String> {
+        let mut names: Vec<String> = section(name).unwrap().keys.iter().map(|key| key.name.to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_table_of_keys_and_the_shape_have_the_same_names() {
+        assert_eq!(fields::<RawFile>(), ["defaults", "family", "profile", "repository"]);
+        assert_eq!(fields::<RawFamily>(), keys("family"));
+        assert_eq!(fields::<RawRepository>(), keys("repository"));
+        assert_eq!(fields::<RawDefaults>(), keys("defaults"));
+        assert_eq!(fields::<RawProfile>(), keys("profile"));
+    }
+}

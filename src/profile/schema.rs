@@ -1,0 +1,122 @@
+//! The configuration as a JSON Schema, for editors that complete and check while one types.
+
+use serde_json::{Map, Value, json};
+
+use super::keys::{Key, Kind, LATER_SECTIONS, SECTIONS, Section};
+
+const NAME: &str = "^[a-z0-9][a-z0-9_-]*$";
+
+/// The JSON Schema of `bk.toml`.
+///
+/// It checks shapes and names. That a `to` names a repository and a pattern can be used, only [`super::load`] knows.
+#[must_use]
+pub fn schema() -> Value {
+    let sections: Map<String, Value> = SECTIONS.iter().map(|one| (one.name.to_owned(), section(one))).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "bk.toml",
+        "description": "Configuration of bk, the encrypted deduplicating backup tool.",
+        "$comment": format!("not supported by this version: {}", LATER_SECTIONS.join(", ")),
+        "type": "object",
+        "additionalProperties": false,
+        "properties": sections,
+    })
+}
+
+fn section(section: &Section) -> Value {
+    let keys: Map<String, Value> = section.keys.iter().map(|key| (key.name.to_owned(), value(key))).collect();
+    let mut table = json!({ "type": "object", "additionalProperties": false, "properties": keys });
+    match section.name {
+        "repository" => table["required"] = json!(["location"]),
+        "profile" => table["oneOf"] = json!([{ "required": ["paths"] }, { "required": ["root"] }]),
+        _ => {}
+    }
+    if section.named {
+        table = json!({ "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": table });
+    }
+    table["description"] = json!(section.about);
+    table
+}
+
+fn value(key: &Key) -> Value {
+    let path = json!({ "type": "string", "pattern": "^/" });
+    let mut value = match key.kind {
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
+        Kind::Path => path,
+        Kind::Paths => json!({ "type": "array", "minItems": 1, "items": path }),
+        Kind::Switch => json!({ "type": "boolean" }),
+        Kind::Size => {
+            json!({ "type": ["string", "integer"], "minimum": 0, "pattern": "^\\s*[0-9]+\\s*[A-Za-z]*\\s*$" })
+        }
+        Kind::Choice(words) => json!({ "type": "string", "enum": words }),
+    };
+    value["description"] = json!(key.about);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EXAMPLE;
+    use super::*;
+
+    /// The properties that hold for `[section]` or `[section.NAME]`.
+    fn properties<'a>(schema: &'a Value, name: &str) -> &'a Map<String, Value> {
+        let section = &schema["properties"][name];
+        let table = if section["properties"].is_object() { section } else { &section["additionalProperties"] };
+        table["properties"].as_object().unwrap()
+    }
+
+    fn has_type(schema: &Value, value: &toml::Value) -> bool {
+        let found = match value {
+            toml::Value::String(_) => "string",
+            toml::Value::Integer(_) => "integer",
+            toml::Value::Boolean(_) => "boolean",
+            toml::Value::Array(_) => "array",
+            _ => return false,
+        };
+        let types = &schema["type"];
+        types == found || types.as_array().is_some_and(|types| types.contains(&json!(found)))
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_in_the_schema_with_a_description() {
+        let schema = schema();
+        for section in SECTIONS {
+            assert!(!schema["properties"][section.name]["description"].as_str().unwrap().is_empty());
+            let properties = properties(&schema, section.name);
+            let names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+            assert_eq!(properties.len(), names.len());
+            for name in names {
+                assert!(!properties[name]["description"].as_str().unwrap().is_empty(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_example_is_in_the_schema_with_its_type() {
+        let schema = schema();
+        let example: toml::Table = EXAMPLE.parse().unwrap();
+        for (section, table) in &example {
+            let table = table.as_table().unwrap();
+            let named = SECTIONS.iter().any(|one| one.name == section && one.named);
+            let tables: Vec<&toml::Table> =
+                if named { table.values().filter_map(toml::Value::as_table).collect() } else { vec![table] };
+            for (key, value) in tables.into_iter().flatten() {
+                assert!(has_type(&properties(&schema, section)[key], value), "{section} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_keys_are_refused_by_the_schema_too() {
+        let schema = schema();
+        assert_eq!(schema["additionalProperties"], false);
+        assert_eq!(schema["properties"]["profile"]["additionalProperties"]["additionalProperties"], false);
+        assert_eq!(schema["properties"]["repository"]["additionalProperties"]["required"], json!(["location"]));
+        assert_eq!(
+            schema["properties"]["profile"]["additionalProperties"]["properties"]["chunk-class"]["enum"][2],
+            "fine"
+        );
+    }
+}

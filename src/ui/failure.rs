@@ -1,0 +1,184 @@
+//! How a command ends: the only place that makes exit codes.
+
+use crate::destination::DestinationError;
+use crate::profile::ConfigError;
+use crate::repository::RepositoryError;
+use crate::source::command::CommandError;
+use crate::store::{LocationError, StoreError};
+
+/// The exit code of a command; the worst of several wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Everything that was asked for is done.
+    Complete,
+    /// It is not done.
+    Failed,
+    /// The command line or the configuration is wrong.
+    Usage,
+    /// Done, but something could not be read, changed meanwhile, or is missing.
+    Incomplete,
+    /// A program whose output was to be kept failed.
+    Hook,
+    /// Damage was found.
+    Damage,
+    /// What was restored is not what was backed up.
+    Verification,
+    /// There is no repository.
+    NoRepository,
+    /// Wrong password or key.
+    WrongKey,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl Exit {
+    /// The number that the program exits with.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Complete => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Incomplete => 3,
+            Self::Hook => 4,
+            Self::Damage => 5,
+            Self::Verification => 6,
+            Self::NoRepository => 10,
+            Self::WrongKey => 12,
+            Self::Interrupted => 130,
+        }
+    }
+
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Complete => 0,
+            Self::Incomplete => 1,
+            Self::Verification => 2,
+            Self::Damage => 3,
+            Self::Hook => 4,
+            Self::Failed => 5,
+            Self::NoRepository => 6,
+            Self::WrongKey => 7,
+            Self::Usage => 8,
+            Self::Interrupted => 9,
+        }
+    }
+
+    /// The worse of two.
+    #[must_use]
+    pub const fn worst(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+}
+
+/// Why a command did not do what was asked: what happened, why, and what to do next.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What happened, naming the object.
+    pub message: String,
+    /// Causes, nearest first.
+    pub causes: Vec<String>,
+    /// The next step.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its own words.
+    #[must_use]
+    pub fn new(exit: Exit, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), causes: Vec::new(), hint: Some(hint.into()) }
+    }
+
+    /// A mistake on the command line.
+    #[must_use]
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message, hint)
+    }
+
+    /// From an error with its causes.
+    #[must_use]
+    pub fn of(exit: Exit, error: &dyn std::error::Error, hint: impl Into<String>) -> Self {
+        let message = error.to_string();
+        let mut causes: Vec<String> = Vec::new();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            if !message.contains(&text) && !causes.iter().any(|known| known.contains(&text)) {
+                causes.push(text);
+            }
+            cause = error.source();
+        }
+        Self { exit, message, causes, hint: Some(hint.into()) }
+    }
+}
+
+impl From<RepositoryError> for Failure {
+    fn from(error: RepositoryError) -> Self {
+        let exit = match &error {
+            RepositoryError::WrongKey { .. } => Exit::WrongKey,
+            RepositoryError::Store(StoreError::NoRepository { .. }) | RepositoryError::NoConfig { .. } => {
+                Exit::NoRepository
+            }
+            RepositoryError::Interrupted => Exit::Interrupted,
+            RepositoryError::NoSuchSlot { .. } | RepositoryError::LastSlot { .. } => Exit::Usage,
+            error if error.is_damage() => Exit::Damage,
+            _ => Exit::Failed,
+        };
+        Self::of(exit, &error, error.hint())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        RepositoryError::from(error).into()
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::of(Exit::Usage, &error, error.hint().into_owned())
+    }
+}
+
+impl From<LocationError> for Failure {
+    fn from(error: LocationError) -> Self {
+        Self::of(Exit::Usage, &error, error.hint())
+    }
+}
+
+impl From<DestinationError> for Failure {
+    fn from(error: DestinationError) -> Self {
+        Self::of(Exit::Failed, &error, error.hint())
+    }
+}
+
+impl From<CommandError> for Failure {
+    fn from(error: CommandError) -> Self {
+        let mut failure = Self::of(Exit::Hook, &error, error.hint());
+        let last_words = error.stderr().and_then(|text| text.trim_end().lines().last().map(str::to_owned));
+        failure.causes.extend(last_words.filter(|line| !line.is_empty()).map(|line| format!("its last words: {line}")));
+        failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_exit_wins_in_any_order() {
+        assert_eq!(Exit::Incomplete.worst(Exit::Failed), Exit::Failed);
+        assert_eq!(Exit::Failed.worst(Exit::Incomplete), Exit::Failed);
+        assert_eq!(Exit::Complete.worst(Exit::Complete), Exit::Complete);
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let source = std::io::Error::other("disk on fire");
+        let error = StoreError::Io { action: "read", name: "x".into(), location: "/r".into(), source };
+        let failure = Failure::from(RepositoryError::from(error));
+        assert_eq!(failure.causes, ["disk on fire"]);
+    }
+}

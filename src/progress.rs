@@ -6,6 +6,10 @@ pub trait Progress: Send + Sync {
     fn phase(&self, name: &str, total_bytes: Option<u64>);
     /// The total of the phase became known or changed.
     fn total(&self, items: u64, bytes: u64);
+    /// Whether it pays to count beforehand what there is to do: somebody is watching.
+    fn wants_total(&self) -> bool {
+        false
+    }
     /// `items` more entries and `bytes` more bytes are done.
     fn advance(&self, items: u64, bytes: u64);
     /// The entry being worked on now (bytes of a path; not necessarily UTF-8).

@@ -582,6 +582,21 @@ fn an_unchanged_source_makes_no_snapshot_when_that_is_asked_for() {
 }
 
 #[test]
+fn a_young_file_that_is_read_again_and_is_the_same_is_not_counted_as_changed() {
+    let bench = Bench::new();
+    let source = bench.folder("source");
+    bench.file("source/same", b"x");
+    let file = bench.file("source/other", b"x");
+    back_up(&bench, &[], &[&source]).exits(0);
+    std::fs::write(&file, b"y").unwrap();
+    let json = back_up(&bench, &[], &[&source]).exits(0).json();
+    assert_eq!(
+        (&json["files_new"], &json["files_changed"], &json["files_unmodified"]),
+        (&0.into(), &1.into(), &1.into())
+    );
+}
+
+#[test]
 fn tags_choose_snapshots() {
     let bench = Bench::new();
     let source = bench.folder("source");

@@ -45,11 +45,11 @@ pub fn create(session: &Session, target: &Target, sibling: Option<&Repository>) 
 pub fn announce(session: &Session, target: &Target) {
     let screen = &session.screen;
     screen.note(&format!("made the repository {}", target.location));
-    match session.key_file(target) {
-        Ok(Some(path)) => screen.note(&format!("its key is {}", path.display())),
-        _ => screen.note("it opens with the password that was given"),
-    }
-    screen.note("without this key nobody can read the backups: print a copy with `bk key recovery-kit`");
+    let key = match session.key_file(target) {
+        Ok(Some(path)) => format!("its key, {},", path.display()),
+        _ => "its password".to_owned(),
+    };
+    screen.note(&format!("without {key} nobody can read the backups: print a copy with `bk key recovery-kit`"));
 }
 
 /// What a slot for `credential` is called when the user says nothing.

@@ -78,6 +78,10 @@ impl Progress for Bars {
         self.tally.total(items, bytes);
     }
 
+    fn wants_total(&self) -> bool {
+        true
+    }
+
     fn advance(&self, items: u64, bytes: u64) {
         self.tally.advance(items, bytes);
     }

@@ -3,7 +3,7 @@
 use crossbeam_channel::Receiver;
 
 use super::BackupError;
-use super::shared::{Directory, EncodedEntry, Freshness, Item, Shared};
+use super::shared::{Directory, EncodedEntry, FileCount, Freshness, Item, Shared};
 use crate::format::cbor::Reader;
 use crate::format::node::{Node, NodeKind};
 use crate::format::pack::PackKind;
@@ -90,7 +90,7 @@ impl<'a> Assembler<'a> {
     }
 
     const fn count(&mut self, entry: &EncodedEntry) {
-        let Some((size, freshness)) = entry.file else {
+        let Some(FileCount { size, freshness, read }) = entry.file else {
             self.statistics.others += 1;
             return;
         };
@@ -99,12 +99,11 @@ impl<'a> Assembler<'a> {
         match freshness {
             Freshness::New => self.statistics.new_files += 1,
             Freshness::Changed => self.statistics.changed_files += 1,
-            Freshness::Unchanged => {
-                self.statistics.unchanged_files += 1;
-                return;
-            }
+            Freshness::Unchanged => self.statistics.unchanged_files += 1,
         }
-        self.statistics.read_bytes += size;
+        if read {
+            self.statistics.read_bytes += size;
+        }
     }
 
     fn push(&mut self, name: &[u8], encoded: &[u8]) -> Result<(), RepositoryError> {

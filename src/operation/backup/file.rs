@@ -12,7 +12,7 @@ use crossbeam_channel::Receiver;
 use rustix::io::Errno;
 
 use super::assemble::store_tree;
-use super::shared::{Batch, EncodedEntry, FileTask, Shared, Slot, Stored};
+use super::shared::{Batch, EncodedEntry, FileCount, FileTask, Freshness, Shared, Slot, Stored};
 use super::{BackupError, Stream};
 use crate::chunk::{Class, MAX_CHUNK_LEN};
 use crate::format::content;
@@ -152,7 +152,14 @@ impl<'a> FileReader<'a> {
         let Stored { content, holes, class, rows, .. } = stored;
         let kind = NodeKind::File { size, content, holes, class, rows };
         let node = Node { name: task.name.as_bytes().to_vec(), metadata, links: task.links, kind };
-        Ok(Some(EncodedEntry { encoded: encode_node(&node), name: node.name, file: Some((size, task.freshness)) }))
+        let encoded = encode_node(&node);
+        // A file whose times were too young to be trusted may turn out to be what it was.
+        let freshness = match &task.before {
+            None => Freshness::New,
+            Some(before) if **before == *encoded => Freshness::Unchanged,
+            Some(_) => Freshness::Changed,
+        };
+        Ok(Some(EncodedEntry { encoded, name: node.name, file: Some(FileCount { size, freshness, read: true }) }))
     }
 
     /// Files with several names are read once; the other names wait for it. A thread that waits holds nothing that

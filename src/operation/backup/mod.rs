@@ -4,6 +4,7 @@
 //! cut and hash files, the writer's compress and seal, and this one builds the trees in order. Memory is the queues.
 
 mod assemble;
+mod estimate;
 mod file;
 mod options;
 mod problems;
@@ -229,13 +230,56 @@ fn gather(
         cancel,
         links: std::sync::Mutex::new(HashMap::new()),
     };
-    let (items, received) = bounded(64);
-    let (tasks, taken) = bounded(2 * threads);
     const FINISHERS: usize = 2;
-    let assembled = std::thread::scope(|scope| {
+    let gathered = std::thread::scope(|scope| {
         let sealing: Vec<_> = (0..threads).map(|_| scope.spawn(|| writer.seal_segments())).collect();
         let finishing: Vec<_> = (0..FINISHERS).map(|_| scope.spawn(|| writer.finish_packs())).collect();
-        let shared = &shared;
+        // What programs print comes first: a dump must never refer to files that were read before it.
+        let gathered = file::read_streams(&shared, streams).and_then(|streamed| {
+            let (mut roots, mut statistics) = walk(&shared)?;
+            for (root, size) in streamed {
+                statistics.files += 1;
+                statistics.new_files += 1;
+                statistics.total_bytes += size;
+                statistics.read_bytes += size;
+                roots.push(root);
+            }
+            Ok((roots, statistics))
+        });
+        writer.close_queue(threads);
+        let mut sound = true;
+        for thread in sealing {
+            sound &= thread.join().is_ok();
+        }
+        writer.close_packs(FINISHERS);
+        for thread in finishing {
+            sound &= thread.join().is_ok();
+        }
+        if sound { gathered } else { Err(BackupError::Thread) }
+    });
+    // A checkpoint even when the run failed or was stopped: what is stored will be found by the next one.
+    let finished = writer.finish();
+    let gathered = match (gathered, finished) {
+        (Err(BackupError::Repository(RepositoryError::Stopped)) | Ok(_), Err(error)) => Err(error.into()),
+        (gathered, _) => gathered,
+    };
+    if cancel.load(Ordering::Relaxed) {
+        return Err(RepositoryError::Interrupted.into());
+    }
+    let (roots, statistics) = gathered?;
+    if roots.is_empty() {
+        return Err(BackupError::NoSource(problems.describe_roots()));
+    }
+    Ok((roots, statistics))
+}
+
+/// Walks the roots and reads what is new, with threads of its own.
+fn walk(shared: &Shared<'_>) -> Result<(Vec<Root>, Statistics), BackupError> {
+    let threads = shared.options.threads;
+    let (items, received) = bounded(64);
+    let (tasks, taken) = bounded(2 * threads);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
         let reading: Vec<_> = (0..threads)
             .map(|_| {
                 let taken = taken.clone();
@@ -244,7 +288,11 @@ fn gather(
             .collect();
         drop(taken);
         let scanning = scope.spawn(move || scan::scan(shared, items, tasks));
+        if shared.parent.is_none() && shared.progress.wants_total() {
+            scope.spawn(|| estimate::tell_total(shared, &over));
+        }
         let assembled = assemble::assemble(shared, &received);
+        over.store(true, Ordering::Relaxed);
         // Whoever still sends must not wait for ever.
         let leftover = received.iter().count();
         debug_assert!(leftover == 0 || assembled.is_err());
@@ -252,40 +300,6 @@ fn gather(
         for thread in reading {
             sound &= thread.join().is_ok();
         }
-        let streamed = if assembled.is_ok() { file::read_streams(shared, streams) } else { Ok(Vec::new()) };
-        writer.close_queue(threads);
-        for thread in sealing {
-            sound &= thread.join().is_ok();
-        }
-        writer.close_packs(FINISHERS);
-        for thread in finishing {
-            sound &= thread.join().is_ok();
-        }
-        if !sound {
-            return Err(BackupError::Thread);
-        }
-        let (mut roots, mut statistics) = assembled?;
-        for (root, size) in streamed? {
-            statistics.files += 1;
-            statistics.new_files += 1;
-            statistics.total_bytes += size;
-            statistics.read_bytes += size;
-            roots.push(root);
-        }
-        Ok((roots, statistics))
-    });
-    // A checkpoint even when the run failed or was stopped: what is stored will be found by the next one.
-    let finished = writer.finish();
-    let assembled = match (assembled, finished) {
-        (Err(BackupError::Repository(RepositoryError::Stopped)) | Ok(_), Err(error)) => Err(error.into()),
-        (assembled, _) => assembled,
-    };
-    if cancel.load(Ordering::Relaxed) {
-        return Err(RepositoryError::Interrupted.into());
-    }
-    let (roots, statistics) = assembled?;
-    if roots.is_empty() {
-        return Err(BackupError::NoSource(problems.describe_roots()));
-    }
-    Ok((roots, statistics))
+        if sound { Ok(assembled?) } else { Err(BackupError::Thread) }
+    })
 }

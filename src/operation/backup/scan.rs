@@ -12,7 +12,7 @@ use crossbeam_channel::{Sender, bounded};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
-use super::shared::{Batch, Directory, EncodedEntry, FileTask, Freshness, Item, Shared, Slot};
+use super::shared::{Batch, Directory, EncodedEntry, FileCount, FileTask, Freshness, Item, Shared, Slot};
 use crate::format::node::{Content, LinkGroup, Metadata, Node, NodeKind, Timestamp, Xattr, XattrValue};
 use crate::format::tree::encode_node;
 use crate::operation::promise::Promise;
@@ -180,7 +180,7 @@ impl Scanner<'_> {
             path: self.path.clone(),
             links,
             stat,
-            freshness: Freshness::New,
+            before: None,
             database: None,
             beside: None,
         })));
@@ -385,9 +385,8 @@ impl Scanner<'_> {
         }
         let links = self.link_group(&stat);
         let (database, beside) = if rules.databases { Self::companions(frame, name.to_bytes()) } else { (None, None) };
-        let freshness = if before.is_some() { Freshness::Changed } else { Freshness::New };
-        if let Some(entry) = before
-            && self.is_unchanged(&stat, links, &entry)
+        if let Some(entry) = &before
+            && self.is_unchanged(&stat, links, entry)
             && !has_pending_log(frame, name.to_bytes())
         {
             if let (Some(database), NodeKind::File { class, .. }) = (&database, &entry.node.kind) {
@@ -397,7 +396,8 @@ impl Scanner<'_> {
                 self.shared.progress.advance(1, stat.size);
                 let encoded = entry.encoded().to_vec();
                 let name = name.to_bytes().to_vec();
-                return self.ready(EncodedEntry { name, encoded, file: Some((stat.size, Freshness::Unchanged)) });
+                let count = FileCount { size: stat.size, freshness: Freshness::Unchanged, read: false };
+                return self.ready(EncodedEntry { name, encoded, file: Some(count) });
             }
         }
         self.batch_files += 1;
@@ -408,7 +408,7 @@ impl Scanner<'_> {
             path: self.path.clone(),
             stat,
             links,
-            freshness,
+            before: before.map(|entry| entry.encoded().into()),
             database,
             beside,
         })));

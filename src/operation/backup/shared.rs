@@ -61,13 +61,23 @@ pub(super) enum Freshness {
     Unchanged,
 }
 
+/// A regular file as the statistics see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FileCount {
+    /// Its length in bytes.
+    pub(super) size: u64,
+    pub(super) freshness: Freshness,
+    /// Whether its content was read.
+    pub(super) read: bool,
+}
+
 /// An entry as it goes into a tree.
 #[derive(Debug)]
 pub(super) struct EncodedEntry {
     pub(super) name: Vec<u8>,
     pub(super) encoded: Vec<u8>,
-    /// Length and freshness of a regular file.
-    pub(super) file: Option<(u64, Freshness)>,
+    /// What is counted of a regular file.
+    pub(super) file: Option<FileCount>,
 }
 
 /// A file to be read.
@@ -79,7 +89,8 @@ pub(super) struct FileTask {
     pub(super) path: Vec<u8>,
     pub(super) stat: Stat,
     pub(super) links: Option<LinkGroup>,
-    pub(super) freshness: Freshness,
+    /// The parent's entry of this name, encoded.
+    pub(super) before: Option<Box<[u8]>>,
     /// Told whether the file was taken as a database; the files beside it wait for that.
     pub(super) database: Option<Arc<Promise<bool>>>,
     /// The database that this file belongs to.

@@ -1,0 +1,114 @@
+# shellcheck shell=sh
+# bk puts this in front of every built-in hook (after its first line). Words for hooks:
+#   warn TEXT · fail TEXT · problem TEXT HINT · fact KEY TEXT… · need_tool CMD… · share NAME TEXT · read_password
+#   runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
+
+set -eu
+umask 077
+# Descriptor 4 is this script. What a hook starts must not hold it.
+exec 4<&-
+
+newline='
+'
+# The names of the variables that `inside` hands to a container, see `share`.
+shared=
+# The system user that `inside` runs programs as when there is no container; empty: the same as bk.
+run_as=
+
+json_string() {
+    printf '%s\n' "$1" | LC_ALL=C sed 's/\\/\\\\/g; s/"/\\"/g' | LC_ALL=C awk '
+        BEGIN { for (i = 1; i < 32; i++) control[i] = sprintf("%c", i) }
+        { for (i in control) gsub(control[i], sprintf("\\u%04x", i)); printf "%s%s", (NR > 1 ? "\\n" : ""), $0 }'
+}
+
+fact() {
+    line=
+    while [ $# -ge 2 ]; do
+        line="$line${line:+, }\"$1\": \"$(json_string "$2")\""
+        shift 2
+    done
+    printf '{%s}\n' "$line" >&3
+}
+
+warn() { fact warning "$1"; }
+
+fail() {
+    printf '%s\n' "$1" >&2
+    exit 1
+}
+
+problem() {
+    fact problem "$1" hint "$2"
+    fail "$1"
+}
+
+# Exports a variable, also into the container. Its text is in no argument, so that no list of processes shows it.
+share() {
+    export "$1=$2"
+    shared="$shared $1"
+}
+
+# Sets $password from the file that the setting password-file names, without one line end.
+read_password() {
+    password=
+    [ -n "${BK_SET_PASSWORD_FILE:-}" ] || return 0
+    [ -r "$BK_SET_PASSWORD_FILE" ] || fail "cannot read the password file $BK_SET_PASSWORD_FILE"
+    password=$(cat -- "$BK_SET_PASSWORD_FILE" && printf x)
+    password=${password%x}
+    password=${password%"$newline"}
+}
+
+# The folder of work is bk's own (0700), so that other users start in /.
+as_user() {
+    user=$1
+    shift
+    if [ -z "$user" ] || [ "$user" = "$(id -un)" ]; then
+        "$@" 3>&-
+    else
+        home=$(getent passwd "$user" | cut -d: -f6)
+        [ -n "$home" ] || fail "there is no system user $user"
+        (cd / && exec runuser -u "$user" -- env "HOME=$home" "$@" 3>&-)
+    fi
+}
+
+runtime() {
+    case ${BK_CONTAINER_RUNTIME:=podman} in
+        podman | docker) ;;
+        *) fail "$BK_CONTAINER_RUNTIME is not a container runtime that bk knows: podman or docker" ;;
+    esac
+    if [ -n "${BK_CONTAINER_OWNER:-}" ] && [ "$BK_CONTAINER_OWNER" != "$(id -un)" ]; then
+        owner_id=$(id -u -- "$BK_CONTAINER_OWNER") || fail "there is no system user $BK_CONTAINER_OWNER"
+        as_user "$BK_CONTAINER_OWNER" env "XDG_RUNTIME_DIR=/run/user/$owner_id" "$BK_CONTAINER_RUNTIME" "$@"
+    else
+        "$BK_CONTAINER_RUNTIME" "$@" 3>&-
+    fi
+}
+
+inside() {
+    if [ -z "${BK_CONTAINER:-}" ]; then
+        as_user "$run_as" "$@"
+        return
+    fi
+    case $BK_CONTAINER in -*) fail "$BK_CONTAINER is not the name of a container" ;; esac
+    set -- "$BK_CONTAINER" "$@"
+    [ -z "${BK_CONTAINER_USER:-}" ] || set -- --user "$BK_CONTAINER_USER" "$@"
+    for name in $shared; do
+        set -- --env "$name" "$@"
+    done
+    # Never -t: a terminal changes bytes.
+    runtime exec -i "$@"
+}
+
+# Whether each program is there, in the container when there is one.
+need_tool() {
+    for tool in "$@"; do
+        # shellcheck disable=SC2016
+        if ! inside sh -c 'command -v "$1"' sh "$tool" >/dev/null 2>&1 </dev/null; then
+            if [ -n "${BK_CONTAINER:-}" ]; then
+                inside true </dev/null || problem "cannot run programs in the container $BK_CONTAINER" "start the container; see that the runtime, the name and the owner are right"
+                problem "there is no $tool in the container $BK_CONTAINER" "name the container of the server itself"
+            fi
+            problem "there is no $tool" "install the client programs of the server, or name its container"
+        fi
+    done
+}

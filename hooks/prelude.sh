@@ -99,16 +99,16 @@ inside() {
     runtime exec -i "$@"
 }
 
-# Whether each program is there, in the container when there is one.
+# shellcheck disable=SC2016
+has_tool() { inside sh -c 'command -v "$1"' sh "$1" >/dev/null 2>&1 </dev/null; }
+
+# Each program must be there, in the container when there is one.
 need_tool() {
     for tool in "$@"; do
-        # shellcheck disable=SC2016
-        if ! inside sh -c 'command -v "$1"' sh "$tool" >/dev/null 2>&1 </dev/null; then
-            if [ -n "${BK_CONTAINER:-}" ]; then
-                inside true </dev/null || problem "cannot run programs in the container $BK_CONTAINER" "start the container; see that the runtime, the name and the owner are right"
-                problem "there is no $tool in the container $BK_CONTAINER" "name the container of the server itself"
-            fi
-            problem "there is no $tool" "install the client programs of the server, or name its container"
-        fi
+        ! has_tool "$tool" || continue
+        [ -n "${BK_CONTAINER:-}" ] || problem "there is no $tool" "install the client programs of the server, or name its container"
+        inside true </dev/null || problem "cannot run programs in the container $BK_CONTAINER" \
+            "start the container; see that its runtime, name and owner are right"
+        problem "there is no $tool in the container $BK_CONTAINER" "name the container of the server itself"
     done
 }

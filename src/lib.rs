@@ -20,7 +20,7 @@
 //!
 //! **Operations**, one verb a module of [`operation`], take a repository, options and a progress, and give statistics.
 //!
-//! **Service**: [`profile`] turns configuration files into what is to be done, and says where each value came from.
+//! **Service**: [`hook`] runs the programs that know a service, [`profile`] turns configuration files into what is to be done, and says where each value came from.
 //!
 //! **The door**: [`ui`] is all that a person or a program reads, [`command`] all that they type.
 
@@ -43,6 +43,8 @@ pub mod repository;
 
 pub mod operation;
 
+pub mod hook;
+pub mod job;
 pub mod profile;
 
 pub mod command;

@@ -18,7 +18,7 @@ use bk::format::mark::Mark;
 use bk::format::node::Timestamp;
 use bk::format::pack::PackKind;
 use bk::id::{RunId, SnapshotId};
-use bk::operation::backup::{BackupError, Stream, backup};
+use bk::operation::backup::{BackupError, Found, Stream, WhenBroken, backup};
 use bk::progress::Silent;
 use bk::repository::{Index, Purpose, Repository, RepositoryError, Snapshots};
 use bk::store::{Area, LocalStore, ObjectName, Store};
@@ -302,7 +302,13 @@ fn a_stream_that_lost_packs_makes_no_snapshot() {
     delete_while_running(&bench, &faulty, 1);
     // It relies on a blob of the first run, and adds one.
     let bytes = [std::fs::read(bench.source.join("noise.bin")).unwrap(), noise(77, 2_000_000)].concat();
-    let stream = Stream { name: "dump.sql".into(), bytes: Box::new(std::io::Cursor::new(bytes)) };
+    let stream = Stream {
+        name: "dump.sql".into(),
+        bytes: Box::new(std::io::Cursor::new(bytes)),
+        when_broken: WhenBroken::Fail,
+        found: Found::default(),
+        min_bytes: None,
+    };
     let cancel = AtomicBool::new(false);
     let options = bench.options();
     let result = backup(&repository, &options, vec![stream], &bench.clock, &Silent, &cancel);

@@ -385,6 +385,7 @@ impl Bench {
             dry_run: false,
             ignore_parent: false,
             threads: 2,
+            ..BackupOptions::default()
         };
         let never = AtomicBool::new(false);
         backup(&self.repository, &options, Vec::new(), &SystemClock, &Silent, &never).unwrap()

@@ -257,6 +257,7 @@ fn an_edit_in_the_tick_of_the_run_that_read_the_file_is_noticed() {
         dry_run: false,
         ignore_parent: false,
         threads: 1,
+        ..BackupOptions::default()
     };
     let editor = Editor { path: source.join("file"), content: Mutex::default(), reads: AtomicUsize::new(0) };
     std::fs::write(&editor.path, noise(0, 5000)).unwrap();

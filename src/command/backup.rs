@@ -7,11 +7,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::session::{data_folder, host_name, user_name};
+use super::session::{host_name, user_name};
 use super::{Opened, Session, create};
 use crate::chunk::Class;
 use crate::format::snapshot::{Outcome, is_valid_restore_name};
-use crate::operation::backup::{BackupError, BackupOptions, BackupStats, Origin, SourceRules, Stream, backup};
+use crate::hook::HookError;
+use crate::job::{Around, Moment, Plan, Surroundings, drop_nested, run_commands};
+use crate::operation::backup::{
+    AfterStreams, BackupError, BackupOptions, BackupStats, Found, HookResults, Origin, SourceRules, Stream, WhenBroken,
+    backup,
+};
 use crate::profile::{ChunkChoice, Profile};
 use crate::size::ByteSize;
 use crate::source::command::{CommandError, Program};
@@ -82,14 +87,99 @@ impl BackupArgs {
     /// # Errors
     /// When there is no snapshot of something.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let surroundings = super::service::surroundings(session)?;
+        recover(session, &surroundings)?;
         let mut exit = Exit::Complete;
         for job in self.jobs(session)? {
-            for target in session.targets(&job.profile.to)? {
-                let opened = open_or_create(session, &target)?;
-                exit = exit.worst(self.back_up(session, &opened, &job)?);
-            }
+            exit = exit.worst(self.run_job(session, &surroundings, &job)?);
         }
         Ok(exit)
+    }
+
+    /// One profile, to each of its repositories, with the commands around it.
+    fn run_job(&self, session: &Session, surroundings: &Surroundings, job: &Job) -> Result<Exit, Failure> {
+        let mut plan = super::service::plan(&job.profile, surroundings)?;
+        if plan.stateless && plan.roots.is_empty() {
+            session.screen.line(&format!("{} keeps nothing, so there is nothing to back up", job.profile.name));
+            return Ok(Exit::Complete);
+        }
+        super::service::refuse_empty(&job.profile, &plan)?;
+        super::service::warn_of_needs(session, &plan);
+        if self.dry_run {
+            if !plan.hooks.is_empty() {
+                session.screen.note("hooks and dumps are left out of a dry run");
+            }
+            plan.hooks.clear();
+            return self.run_everywhere(session, surroundings, job, plan).map(|(exit, _)| exit);
+        }
+        let moments = [&session.config.defaults.moments, &job.profile.moments];
+        let (name, listener) = (job.profile.name.as_str(), &surroundings.listener);
+        let moment =
+            |name_of_moment, outcome, snapshot| Moment { name: name_of_moment, profile: name, outcome, snapshot };
+        let mut result = Ok((Exit::Complete, None));
+        for set in moments {
+            if result.is_ok() {
+                let before = run_commands(&set.before, moment("before", None, None), listener);
+                result = before.map(|()| (Exit::Complete, None)).map_err(|error| command_failed("before", &error));
+            }
+        }
+        if result.is_ok() {
+            result = self.run_everywhere(session, surroundings, job, plan);
+        }
+        let (outcome, snapshot) = match &result {
+            Ok((Exit::Complete, snapshot)) => ("complete", snapshot.clone()),
+            Ok((_, snapshot)) => ("incomplete", snapshot.clone()),
+            Err(_) => ("failed", None),
+        };
+        for set in moments {
+            let first = if outcome == "complete" { ("after", &set.after) } else { ("failed", &set.failed) };
+            for (name_of_moment, commands) in [first, ("finally", &set.finally)] {
+                let told = moment(name_of_moment, Some(outcome), snapshot.as_deref());
+                if let Err(error) = run_commands(commands, told, listener) {
+                    let failure = command_failed(name_of_moment, &error);
+                    match &mut result {
+                        Ok((exit, _)) => {
+                            session.screen.warning(&failure.in_one_line());
+                            *exit = exit.worst(Exit::Hook);
+                        }
+                        // What failed first is what is told.
+                        Err(_) => session.screen.warning(&failure.in_one_line()),
+                    }
+                }
+            }
+        }
+        result.map(|(exit, _)| exit)
+    }
+
+    fn run_everywhere(
+        &self,
+        session: &Session,
+        surroundings: &Surroundings,
+        job: &Job,
+        plan: Plan,
+    ) -> Result<(Exit, Option<String>), Failure> {
+        let targets = session.targets(&job.profile.to)?;
+        let opened = targets.iter().map(|target| open_or_create(session, target)).collect::<Result<Vec<_>, _>>()?;
+        let around = Around::begin(surroundings, &job.profile.name, plan, opened.len() == 1).map_err(hook_failed)?;
+        let mut exit = Exit::Complete;
+        let mut last = None;
+        let mut result = Ok(());
+        for opened in &opened {
+            match self.back_up(session, opened, job, &around) {
+                Ok((code, snapshot)) => {
+                    exit = exit.worst(code);
+                    last = snapshot.or(last);
+                }
+                Err(failure) => {
+                    result = Err(failure);
+                    break;
+                }
+            }
+        }
+        if !around.end() {
+            exit = exit.worst(Exit::Hook);
+        }
+        result.map(|()| (exit, last))
     }
 
     fn jobs(&self, session: &Session) -> Result<Vec<Job>, Failure> {
@@ -115,12 +205,18 @@ impl BackupArgs {
         }
     }
 
-    fn options(&self, session: &Session, job: &Job) -> Result<BackupOptions, Failure> {
+    fn options<'a>(
+        &self,
+        session: &Session,
+        job: &Job,
+        plan: &Plan,
+        after: AfterStreams<'a>,
+    ) -> Result<BackupOptions<'a>, Failure> {
         let profile = &job.profile;
-        let mut patterns = profile.exclude.clone();
+        let mut patterns = plan.exclude.clone();
         patterns.extend(self.exclude.iter().cloned());
         let exclude =
-            Rules::new(&patterns, &profile.include).map_err(|error| Failure::of(Exit::Usage, &error, error.hint()))?;
+            Rules::new(&patterns, &plan.include).map_err(|error| Failure::of(Exit::Usage, &error, error.hint()))?;
         let class = match profile.chunk_class {
             ChunkChoice::Auto => None,
             ChunkChoice::Coarse => Some(Class::Coarse),
@@ -131,7 +227,7 @@ impl BackupArgs {
         Ok(BackupOptions {
             origin: Origin { host: host_name(), user: user_name(), profile: job.name.clone() },
             roots: {
-                let mut paths = profile.paths.clone();
+                let mut paths = plan.roots.clone();
                 drop_nested(&mut paths);
                 paths
             },
@@ -148,27 +244,41 @@ impl BackupArgs {
             description: self.description.clone(),
             definition: profile.definition(),
             configuration: session.config.definition(),
-            scratch: scratch(session)?,
+            scratch: super::service::scratch(session)?,
             skip_if_unchanged: self.skip_if_unchanged,
             dry_run: self.dry_run,
             ignore_parent: self.force,
             threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16),
+            known_problems: plan.problems.clone(),
+            hook_results: HookResults::default(),
+            after_streams: Some(after),
         })
     }
 
-    fn back_up(&self, session: &Session, opened: &Opened, job: &Job) -> Result<Exit, Failure> {
-        let options = self.options(session, job)?;
+    fn back_up(
+        &self,
+        session: &Session,
+        opened: &Opened,
+        job: &Job,
+        around: &Around,
+    ) -> Result<(Exit, Option<String>), Failure> {
+        let after = || around.after_streams();
+        let mut options = self.options(session, job, &around.plan, &after)?;
         let repository = if self.dry_run { opened.repository.dry() } else { opened.repository.clone() };
         let progress = session.screen.progress("backup");
-        let streams = self.streams(session)?;
+        let (mut streams, problems) = around.streams(&options.hook_results);
+        options.known_problems.extend(problems);
+        streams.extend(self.streams(session)?);
         let result = backup(&repository, &options, streams, &session.clock, &*progress, session.interrupted());
         progress.finish();
         let stats = result.map_err(failure)?;
         report(session, opened, job, &stats, self.dry_run);
-        Ok(match stats.outcome {
+        let exit = match stats.outcome {
             Outcome::Complete => Exit::Complete,
+            Outcome::Incomplete if stats.problems.has("dump") => Exit::Hook,
             Outcome::Incomplete => Exit::Incomplete,
-        })
+        };
+        Ok((exit, stats.snapshot.map(|info| info.id.to_string())))
     }
 
     fn streams(&self, session: &Session) -> Result<Vec<Stream<'static>>, Failure> {
@@ -182,13 +292,20 @@ impl BackupArgs {
         }
         let bytes: Box<dyn Read + Send> = if self.command {
             let screen = session.screen.clone();
-            let program = Program { argv: &self.argv, time_limit: None };
+            let program = Program { argv: &self.argv, ..Program::default() };
             let running = program.start(move |line| screen.note(line.trim_end()))?;
             Box::new(running)
         } else {
             Box::new(std::io::stdin())
         };
-        Ok(vec![Stream { name, bytes }])
+        Ok(vec![Stream {
+            name,
+            bytes,
+            when_broken: WhenBroken::Fail,
+            found: Found::default(),
+            // What a command prints today may be short.
+            min_bytes: Some(0),
+        }])
     }
 }
 
@@ -197,13 +314,13 @@ fn is_path(word: &str) -> bool {
 }
 
 fn job_of_profile(session: &Session, word: &str) -> Result<Job, Failure> {
-    if let Some(profile) = session.config.profiles.get(word) {
-        return Ok(Job { profile: profile.clone(), name: Some(word.to_owned()) });
+    if let Some(profile) = super::service::profile(session, word) {
+        return Ok(Job { name: Some(profile.name.clone()), profile });
     }
     let known: Vec<_> = session.config.profiles.keys().map(String::as_str).collect();
     let mut hint = match known.as_slice() {
-        [] => "no profile is configured; see `bk config example`".to_owned(),
-        known => format!("configured are: {}", known.join(", ")),
+        [] => "`bk profile list` shows the built-in ones; for your own see `bk config example`".to_owned(),
+        known => format!("configured are: {}; `bk profile list` shows the built-in ones", known.join(", ")),
     };
     if Path::new(word).exists() {
         hint = format!("for the path in this folder write ./{word}");
@@ -226,29 +343,6 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     Ok(clean)
 }
 
-/// A path below another is in the snapshot already.
-fn drop_nested(paths: &mut Vec<PathBuf>) {
-    paths.sort();
-    paths.dedup();
-    let all = paths.clone();
-    paths.retain(|path| !all.iter().any(|other| other != path && path.starts_with(other)));
-}
-
-/// Folder for copies of databases: the configured one, else `scratch` below the data folder when that can be made.
-fn scratch(session: &Session) -> Result<PathBuf, Failure> {
-    if let Some(folder) = &session.config.defaults.scratch {
-        std::fs::create_dir_all(folder).map_err(|error| {
-            let mut failure =
-                Failure::of(Exit::Usage, &error, "make the folder, or change `scratch` in the configuration");
-            failure.message = format!("the scratch folder {} cannot be made: {error}", folder.display());
-            failure
-        })?;
-        return Ok(folder.clone());
-    }
-    let own = data_folder()?.join("scratch");
-    Ok(if std::fs::create_dir_all(&own).is_ok() { own } else { std::env::temp_dir() })
-}
-
 fn open_or_create(session: &Session, target: &super::session::Target) -> Result<Opened, Failure> {
     let Location::Local(path) = &target.location;
     if target.embedded && !LocalStore::is_finished(path) {
@@ -259,10 +353,40 @@ fn open_or_create(session: &Session, target: &super::session::Target) -> Result<
     session.open(target)
 }
 
+/// Sets going again what an earlier run that died has left standing.
+fn recover(session: &Session, surroundings: &Surroundings) -> Result<(), Failure> {
+    let recovered = crate::job::recover(surroundings)
+        .map_err(|error| Failure::of(Exit::Hook, &error, "look into the folder `quiesced` below the data folder"))?;
+    if !recovered {
+        session.screen.warning("something still stands still that an earlier run stopped; see above");
+    }
+    Ok(())
+}
+
+fn hook_failed(error: HookError) -> Failure {
+    let mut failure = Failure::of(Exit::Hook, &error, error.hint());
+    failure.causes.extend(error.last_words().map(|words| format!("its last words: {words}")));
+    failure.causes.push("nothing was backed up, and what was stopped is going again".to_owned());
+    failure
+}
+
+fn command_failed(moment: &str, error: &CommandError) -> Failure {
+    let mut failure = Failure::of(Exit::Hook, error, error.hint());
+    failure.causes.push(format!("it is a command of the moment `{moment}`"));
+    let last = error.stderr().and_then(|text| text.trim_end().lines().last().map(str::to_owned));
+    failure.causes.extend(last.filter(|line| !line.is_empty()).map(|line| format!("its last words: {line}")));
+    failure
+}
+
 fn failure(error: BackupError) -> Failure {
     match error {
         BackupError::Repository(error) => error.into(),
         BackupError::NoSource(_) => Failure::of(Exit::Failed, &error, "check that the paths exist and are mounted"),
+        BackupError::Prepare { ref message, ref hint } => {
+            let mut failure = Failure::usage(message.clone(), hint.clone());
+            failure.exit = Exit::Hook;
+            failure
+        }
         BackupError::Thread => Failure::of(Exit::Failed, &error, "run the command again and report this"),
         BackupError::Stream { ref name, ref source } => {
             let inner = source.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());

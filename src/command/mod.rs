@@ -16,6 +16,7 @@ mod man;
 mod recovery_kit;
 mod restore;
 pub mod select;
+mod service;
 pub mod session;
 mod siblings;
 mod snapshots;

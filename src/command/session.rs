@@ -374,7 +374,8 @@ pub(super) fn passphrase_of(text: &str) -> Passphrase {
 fn password_of_program(argv: &[String]) -> Result<Passphrase, Failure> {
     let argv: Vec<_> = argv.iter().map(std::ffi::OsString::from).collect();
     let limit = std::time::Duration::from_secs(120);
-    let mut running = crate::source::command::Program { argv: &argv, time_limit: Some(limit) }.start(|_| {})?;
+    let mut running =
+        crate::source::command::Program { argv: &argv, time_limit: Some(limit), ..Default::default() }.start(|_| {})?;
     let mut text = Zeroizing::new(String::new());
     let read = (&mut running).take(64 << 10).read_to_string(&mut text);
     running.finish()?;

@@ -21,7 +21,7 @@ pub enum Outcome {
 /// Something that is not in the snapshot as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// A word for programs: `unreadable`, `changed`, `missing`, `database`, `metadata`.
+    /// A word for programs: `unreadable`, `changed`, `missing`, `database`, `metadata`, `dump`.
     pub kind: String,
     /// The entry.
     pub path: Vec<u8>,

@@ -80,13 +80,55 @@ impl Found<'_> {
 
     fn table(&mut self, section: &'static Section, title: &str, table: &DeTable<'_>) {
         for (name, value) in table {
-            match section.key(name.get_ref()) {
-                Some(key) => self.value(key, title, name, value),
-                None => {
-                    let known = section.keys.iter().map(|key| key.name);
-                    self.unknown(title, name, section.later, keys::nearest(name.get_ref(), known));
+            self.entry(section.keys, section.later, title, name, value);
+        }
+    }
+
+    fn entry(
+        &mut self,
+        keys: &'static [Key],
+        later: &[&str],
+        title: &str,
+        name: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) {
+        match keys.iter().find(|key| key.name == name.get_ref().as_ref()) {
+            Some(key) => self.value(key, title, name, value),
+            None => self.unknown(title, name, later, keys::nearest(name.get_ref(), keys.iter().map(|key| key.name))),
+        }
+    }
+
+    /// A table inside of a section.
+    fn inner(&mut self, keys: &'static [Key], title: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            self.entry(keys, &[], title, name, value);
+        }
+    }
+
+    fn tables(&mut self, key: &Key, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        let inside = format!("{}.{}]", title.trim_end_matches(']'), key.name);
+        match (key.kind, value.get_ref()) {
+            (Kind::Table(keys), DeValue::Table(table)) => self.inner(keys, &inside, table),
+            (Kind::Tables(keys), DeValue::Array(items)) => {
+                for item in items {
+                    match item.get_ref().as_table() {
+                        Some(table) => self.inner(keys, &format!("[{inside}]"), table),
+                        None => self.wrong_type(name, title, item, &format!("tables only, `[{inside}]`")),
+                    }
                 }
             }
+            (Kind::Settings, DeValue::Table(table)) => {
+                for (name, value) in table {
+                    let texts = |items: &[Spanned<DeValue<'_>>]| items.iter().all(|item| item.get_ref().is_str());
+                    match value.get_ref() {
+                        DeValue::String(_) => {}
+                        DeValue::Array(items) if texts(items) => {}
+                        _ => self.wrong_type(name, &inside, value, "a string or an array of strings"),
+                    }
+                }
+            }
+            (Kind::Tables(_), _) => self.wrong_type(name, title, value, &format!("tables, `[{inside}]`")),
+            _ => self.wrong_type(name, title, value, &format!("a table, `{inside}`")),
         }
     }
 
@@ -122,6 +164,9 @@ impl Found<'_> {
             Kind::Switch => "true or false",
             Kind::Size => return self.size(title, name, value),
             Kind::Choice(words) => return self.choice(words, title, name, value),
+            Kind::Port => return self.port(title, name, value),
+            Kind::Duration => return self.duration(title, name, value),
+            Kind::Table(_) | Kind::Tables(_) | Kind::Settings => return self.tables(key, title, name, value),
         };
         match (key.kind, value.get_ref()) {
             (Kind::Texts | Kind::Paths, DeValue::Array(items)) => {
@@ -146,6 +191,22 @@ impl Found<'_> {
                 self.report(&value.span(), ConfigError::WrongType { place, key, section, expected, found });
             }
             None => self.wrong_type(name, title, value, &expected),
+        }
+    }
+
+    fn port(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        let number = match value.get_ref() {
+            DeValue::Integer(digits) => u16::from_str_radix(digits.as_str(), digits.radix()).ok(),
+            _ => None,
+        };
+        if number.is_none_or(|number| number == 0) {
+            self.wrong_type(name, title, value, "a number from 1 to 65535");
+        }
+    }
+
+    fn duration(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        if value.get_ref().as_str().and_then(super::dumps::duration).is_none() {
+            self.wrong_type(name, title, value, "a time such as \"30min\" or \"2h\"");
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::dumps::{HookUse, Moments, SqliteFile};
 use super::origin::{Origin, Origins};
+use super::service::Service;
 use crate::source::exclude::{LintLevel, Rules, Verdict, lint};
 
 /// The name of the profile of `bk backup PATH`; no configured profile can have it.
@@ -61,11 +63,13 @@ pub struct Defaults {
     pub sqlite: bool,
     /// Folder for temporary files.
     pub scratch: Option<PathBuf>,
+    /// Commands of the user around every run.
+    pub moments: Moments,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { to: Vec::new(), one_file_system: false, sqlite: true, scratch: None }
+        Self { to: Vec::new(), one_file_system: false, sqlite: true, scratch: None, moments: Moments::default() }
     }
 }
 
@@ -120,6 +124,16 @@ pub struct Profile {
     pub sqlite: bool,
     /// Names of the repositories to back up to, nearest first; empty when none is configured.
     pub to: Vec<String>,
+    /// The service it is of, by its name among the built-in profiles.
+    pub service: Option<&'static str>,
+    /// The paths are those where the service may keep its data; those that exist are meant.
+    pub candidates: bool,
+    /// SQLite databases that must be among the files.
+    pub sqlite_files: Vec<SqliteFile>,
+    /// Hooks, in the order in which they were said.
+    pub hooks: Vec<HookUse>,
+    /// Commands of the user around the run.
+    pub moments: Moments,
 }
 
 impl Profile {
@@ -139,7 +153,35 @@ impl Profile {
             exclude_if_present: Vec::new(),
             sqlite: true,
             to: Vec::new(),
+            service: None,
+            candidates: false,
+            sqlite_files: Vec::new(),
+            hooks: Vec::new(),
+            moments: Moments::default(),
         }
+    }
+
+    /// What bk knows about `service`, as a profile.
+    #[must_use]
+    pub fn of_service(service: &'static Service) -> Self {
+        let (sqlite_files, mut hooks) = service.databases();
+        let needs_hook = |hook: &&String| hook.as_str() == "prometheus";
+        hooks.extend(service.hook.iter().filter(needs_hook).map(|hook| HookUse::needed(hook)));
+        Self {
+            name: service.slug.to_owned(),
+            include: service.include.clone(),
+            service: Some(service.slug),
+            candidates: true,
+            sqlite_files,
+            hooks,
+            ..Self::ad_hoc(service.roots.iter().map(PathBuf::from).collect())
+        }
+    }
+
+    /// What bk knows about the service that it is of.
+    #[must_use]
+    pub fn known(&self) -> Option<&'static Service> {
+        self.service.and_then(Service::find)
     }
 }
 

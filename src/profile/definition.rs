@@ -3,11 +3,14 @@
 //! Without secrets: of `password-command` only the program, of a location no password. Contents of files never get
 //! here. What is written can be read again as `bk.toml`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::{Table, Value};
 
 use super::config::{Config, Defaults, Family, Profile, Repository, Shown};
+use super::dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
 use crate::size::ByteSize;
 
 /// Stands where something secret was left out.
@@ -28,6 +31,18 @@ impl Section {
             Some(value) => self.put(key, value),
             None => self,
         }
+    }
+
+    fn put_tables(self, key: &str, tables: Vec<Table>) -> Self {
+        if tables.is_empty() { self } else { self.put(key, tables) }
+    }
+
+    fn put_moments(self, moments: &Moments) -> Self {
+        let all = |commands: &[UserCommand]| commands.iter().map(command).collect();
+        self.put_tables("before", all(&moments.before))
+            .put_tables("after", all(&moments.after))
+            .put_tables("failed", all(&moments.failed))
+            .put_tables("finally", all(&moments.finally))
     }
 
     fn put_list(self, key: &str, list: &[String]) -> Self {
@@ -85,13 +100,90 @@ fn defaults(defaults: &Defaults) -> Table {
         .put("one-file-system", defaults.one_file_system)
         .put("sqlite", defaults.sqlite)
         .put_some("scratch", optional(&defaults.scratch))
+        .put_moments(&defaults.moments)
+        .0
+}
+
+fn container(container: &Container) -> Table {
+    Section::default()
+        .put("runtime", container.runtime.clone())
+        .put("name", container.name.clone())
+        .put_some("owner", container.owner.clone())
+        .put_some("exec-user", container.exec_user.clone())
+        .0
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{}s", time.as_secs())
+}
+
+fn settings(settings: &BTreeMap<String, Vec<String>>) -> Table {
+    let value = |values: &Vec<String>| match values.as_slice() {
+        [one] => Value::from(one.clone()),
+        several => Value::from(several.to_vec()),
+    };
+    settings.iter().map(|(key, values)| (key.clone(), value(values))).collect()
+}
+
+/// A hook with its settings, as a table `key` names.
+fn hook(key: &str, hook: &HookUse) -> Table {
+    let mut section = Section::default()
+        .put(key, hook.hook.clone())
+        .put("time-limit", seconds(hook.time_limit))
+        .put_some("container", hook.container.as_ref().map(container))
+        .put_list("tables", &hook.tables)
+        .put_some("when", hook.when.clone())
+        .put_some("min-size", size(hook.min_bytes));
+    if hook.optional {
+        section = section.put("optional", true);
+    }
+    if !hook.settings.is_empty() {
+        section = section.put("settings", settings(&hook.settings));
+    }
+    section.0
+}
+
+fn sqlite_file(file: &SqliteFile) -> Table {
+    let mut section = Section::default()
+        .put("engine", "sqlite")
+        .put("path", file.path.clone())
+        .put_list("tables", &file.tables)
+        .put_some("when", file.when.clone());
+    if file.optional {
+        section = section.put("optional", true);
+    }
+    section.0
+}
+
+fn command(command: &UserCommand) -> Table {
+    let on_failure = match command.on_failure {
+        OnFailure::Fail => "fail",
+        OnFailure::Warn => "warn",
+        OnFailure::Ignore => "ignore",
+    };
+    // Arguments may hold a secret that somebody put there.
+    let program = command.run.iter().take(1).cloned();
+    let rest = (command.run.len() > 1).then(|| LEFT_OUT.to_owned());
+    Section::default()
+        .put("run", program.chain(rest).collect::<Vec<String>>())
+        .put("on-failure", on_failure)
+        .put("time-limit", seconds(command.time_limit))
         .0
 }
 
 fn profile(profile: &Profile) -> Table {
     let paths: Vec<String> = profile.paths.iter().map(|path| text(path)).collect();
+    let of = |role: Role, key: &str| -> Vec<Table> {
+        profile.hooks.iter().filter(|hook| hook.role == role).map(|one| hook(key, one)).collect()
+    };
+    let mut databases: Vec<Table> = profile.sqlite_files.iter().map(sqlite_file).collect();
+    databases.extend(of(Role::Database, "engine"));
+    let mut hooks = of(Role::Other, "run");
+    hooks.extend(of(Role::Quiesce, "run"));
+    hooks.extend(of(Role::Snapshot, "run"));
     Section::default()
-        .put("paths", paths)
+        .put_some("use", profile.service.map(str::to_owned))
+        .put_list("paths", if profile.candidates { &[] } else { &paths })
         .put_list("to", &profile.to)
         .put_list("exclude", &profile.exclude)
         .put_list("include", &profile.include)
@@ -102,6 +194,9 @@ fn profile(profile: &Profile) -> Table {
         .put_some("exclude-larger-than", size(profile.exclude_larger_than))
         .put_list("exclude-if-present", &profile.exclude_if_present)
         .put("sqlite", profile.sqlite)
+        .put_tables("database", databases)
+        .put_tables("hook", hooks)
+        .put_moments(&profile.moments)
         .0
 }
 

@@ -15,10 +15,20 @@ pub(super) enum Kind {
     Size,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A whole number from 1 to 65535.
+    Port,
+    /// A time such as "30min".
+    Duration,
+    /// One table with these keys.
+    Table(&'static [Key]),
+    /// Several tables with these keys, `[[so]]`.
+    Tables(&'static [Key]),
+    /// A table with any names, whose values are strings or arrays of strings.
+    Settings,
 }
 
 /// One key of a section.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub name: &'static str,
     pub kind: Kind,
@@ -43,6 +53,72 @@ pub(super) const LATER_SECTIONS: &[&str] =
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { name, kind, about }
 }
+
+const CONTAINER: &[Key] = &[
+    key("runtime", Kind::Choice(&["podman", "docker"]), "What runs the container; default \"podman\"."),
+    key("name", Kind::Text, "Its name."),
+    key("owner", Kind::Text, "The system user whose rootless podman runs it."),
+    key("exec-user", Kind::Text, "The user inside the container that runs the tools."),
+];
+
+const DATABASE: &[Key] = &[
+    key(
+        "engine",
+        Kind::Text,
+        "The hook that dumps it: \"postgres\", \"mariadb\", \"redis\", or \"sqlite\" for a file.",
+    ),
+    key("name", Kind::Text, "The database; all of the server when not said."),
+    key("names", Kind::Texts, "Several databases."),
+    key("path", Kind::Text, "Of SQLite: the file, below the data folder; may hold wildcards."),
+    key("user", Kind::Text, "User of the server."),
+    key("host", Kind::Text, "Machine the server listens on."),
+    key("port", Kind::Port, "Port the server listens on."),
+    key("socket", Kind::Path, "Socket of the server, or the folder it is in."),
+    key("password-file", Kind::Path, "File that holds the password."),
+    key("system-user", Kind::Text, "System user that runs the tools of the server; of PostgreSQL \"postgres\"."),
+    key("format", Kind::Text, "Form of the dump: of PostgreSQL \"custom\" (default) or \"plain\"."),
+    key("tables", Kind::Texts, "Tables that must not be empty."),
+    key("optional", Kind::Switch, "Nothing is wrong when it is not there."),
+    key("when", Kind::Text, "Only when the application uses this engine."),
+    key("min-size", Kind::Size, "A smaller dump is not complete; not said: half of the one before."),
+    key("time-limit", Kind::Duration, "A dump that takes longer is stopped; default \"12h\"."),
+    key("container", Kind::Table(CONTAINER), "The container that the server runs in."),
+    key("settings", Kind::Settings, "What else the hook is told."),
+];
+
+const HOOK: &[Key] = &[
+    key("run", Kind::Text, "Name of the hook."),
+    key("optional", Kind::Switch, "Nothing is wrong when it has nothing to do."),
+    key("time-limit", Kind::Duration, "What takes longer is stopped; default \"12h\"."),
+    key("container", Kind::Table(CONTAINER), "The container that it works in."),
+    key("settings", Kind::Settings, "What it is told."),
+];
+
+const QUIESCE: &[Key] = &[
+    key("how", Kind::Choice(&["stop", "pause", "maintenance"]), "What is done while the service is read."),
+    key("units", Kind::Texts, "Units of systemd to stop, in this order."),
+    key("containers", Kind::Texts, "Containers to stop or pause, in this order."),
+    key("runtime", Kind::Choice(&["podman", "docker"]), "What runs the containers; default \"podman\"."),
+    key("owner", Kind::Text, "The system user whose rootless podman runs them."),
+    key("time-limit", Kind::Duration, "How long that may take; default \"10min\"."),
+];
+
+const SNAPSHOT: &[Key] = &[
+    key("filesystem", Kind::Choice(&["btrfs", "zfs", "lvm"]), "What the data folders lie on."),
+    key("settings", Kind::Settings, "What the hook of that name is told."),
+    key("time-limit", Kind::Duration, "How long making or dropping it may take; default \"10min\"."),
+];
+
+const COMMAND: &[Key] = &[
+    key("run", Kind::Texts, "Program and arguments; no shell is used."),
+    key("on-failure", Kind::Choice(&["fail", "warn", "ignore"]), "What its failure means; default \"fail\"."),
+    key("time-limit", Kind::Duration, "What takes longer is stopped; default \"1h\"."),
+];
+
+const BEFORE: Key = key("before", Kind::Tables(COMMAND), "Commands before anything else; a failure ends the run.");
+const AFTER: Key = key("after", Kind::Tables(COMMAND), "Commands after a snapshot was made.");
+const FAILED: Key = key("failed", Kind::Tables(COMMAND), "Commands when the run was not complete.");
+const FINALLY: Key = key("finally", Kind::Tables(COMMAND), "Commands at the end, however it ended.");
 
 pub(super) const SECTIONS: &[Section] = &[
     Section {
@@ -76,8 +152,12 @@ pub(super) const SECTIONS: &[Section] = &[
             key("one-file-system", Kind::Switch, "Stay on the file system of each path; default false."),
             key("sqlite", Kind::Switch, "Copy live SQLite databases consistently; default true."),
             key("scratch", Kind::Path, "Folder for temporary files."),
+            BEFORE,
+            AFTER,
+            FAILED,
+            FINALLY,
         ],
-        later: &["keep", "verify", "max-age", "schedule", "notify", "quiesce"],
+        later: &["keep", "verify", "max-age", "schedule", "notify"],
     },
     Section {
         name: "profile",
@@ -96,25 +176,21 @@ pub(super) const SECTIONS: &[Section] = &[
             key("exclude-larger-than", Kind::Size, "Leave out files larger than this."),
             key("exclude-if-present", Kind::Texts, "Leave out folders that hold a file of one of these names."),
             key("sqlite", Kind::Switch, "Copy live SQLite databases consistently."),
+            key("use", Kind::Text, "A built-in profile, or another of yours, that this one changes."),
+            key("database", Kind::Tables(DATABASE), "A database that is dumped; instead of those of `use`."),
+            key("hook", Kind::Tables(HOOK), "A hook that is run; besides those of `use`."),
+            key(
+                "quiesce",
+                Kind::Table(QUIESCE),
+                "What is stopped or paused while it is read; nothing unless you say so.",
+            ),
+            key("snapshot", Kind::Table(SNAPSHOT), "Read a snapshot of the file system, so that it stands still."),
+            BEFORE,
+            AFTER,
+            FAILED,
+            FINALLY,
         ],
-        later: &[
-            "use",
-            "database",
-            "databases",
-            "keep",
-            "verify",
-            "max-age",
-            "schedule",
-            "notify",
-            "quiesce",
-            "hook",
-            "hooks",
-            "before",
-            "after",
-            "container",
-            "exclude-file",
-            "drill",
-        ],
+        later: &["keep", "verify", "max-age", "schedule", "notify", "container", "exclude-file", "drill"],
     },
 ];
 

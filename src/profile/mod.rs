@@ -8,9 +8,11 @@
 //! Strict on purpose: a key that is misspelt would otherwise be a backup that silently lacks something. Keys of later
 //! versions are refused too, by name, instead of being ignored.
 
+mod builtin;
 mod check;
 mod config;
 mod definition;
+mod dumps;
 mod error;
 mod example;
 mod files;
@@ -20,13 +22,16 @@ mod raw;
 mod resolve;
 mod schema;
 mod scope;
+mod service;
 
 pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Profile, Repository, Shown, Warning};
+pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
 pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use files::{Environment, Given, candidates};
 pub use origin::{Origin, Place};
 pub use schema::schema;
+pub use service::{Detect, Format, Need, Service, State};
 
 /// Reads the configuration: every file there is for this user, merged and checked.
 ///

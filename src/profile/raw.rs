@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::dumps::{RawCommand, RawDatabase, RawHook, RawQuiesce, RawSnapshot};
 use crate::size::ByteSize;
 
 /// A value and the bytes of the file it stands in.
@@ -15,6 +16,9 @@ pub(super) type Typed<T> = Option<Spanned<T>>;
 
 /// A list, and each of its entries by itself.
 pub(super) type Listed<T> = Typed<Vec<Spanned<T>>>;
+
+/// `[[so]]`, and each of them by itself.
+pub(super) type Tables<T> = Vec<Spanned<T>>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -48,6 +52,10 @@ pub(super) struct RawDefaults {
     pub one_file_system: Typed<bool>,
     pub sqlite: Typed<bool>,
     pub scratch: Typed<String>,
+    pub before: Tables<RawCommand>,
+    pub after: Tables<RawCommand>,
+    pub failed: Tables<RawCommand>,
+    pub finally: Tables<RawCommand>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -65,6 +73,15 @@ pub(super) struct RawProfile {
     pub exclude_larger_than: Typed<ByteSize>,
     pub exclude_if_present: Listed<String>,
     pub sqlite: Typed<bool>,
+    pub r#use: Typed<String>,
+    pub database: Tables<RawDatabase>,
+    pub hook: Tables<RawHook>,
+    pub quiesce: Typed<RawQuiesce>,
+    pub snapshot: Typed<RawSnapshot>,
+    pub before: Tables<RawCommand>,
+    pub after: Tables<RawCommand>,
+    pub failed: Tables<RawCommand>,
+    pub finally: Tables<RawCommand>,
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::config::{ChunkChoice, Config, Family, Profile, Repository};
+use super::dumps::{Database, HookUse, Moments, RawCommand, Role, SqliteFile, UserCommand};
 use super::error::ConfigError;
 use super::files::{Environment, Given, Source, Text};
 use super::origin::{Origin, Origins};
-use super::raw::{RawDefaults, RawFamily, RawProfile, RawRepository};
+use super::raw::{RawDefaults, RawFamily, RawProfile, RawRepository, Tables};
 use super::scope::{Scope, absolute, file_name, location, tag};
+use super::service::Service;
 
 /// Merges `files` in their order and lays what the environment says over them.
 pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Config, ConfigError> {
@@ -28,13 +30,66 @@ pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Con
     for Source { text, raw } in files {
         let mut scope = Scope::plain("defaults", text, &mut config.origins);
         scope.repositories(&raw.defaults.to, &config.repositories)?;
-        for (name, raw) in &raw.profile {
-            let profile = read_profile(name, raw.get_ref(), raw.span(), text, &mut config)?;
-            config.profiles.insert(name.clone(), profile);
-        }
     }
+    read_profiles(files, &mut config)?;
     overlay(environment, &mut config);
     Ok(config)
+}
+
+/// Reads every profile, those first that others use.
+fn read_profiles(files: &[Source], config: &mut Config) -> Result<(), ConfigError> {
+    let all = || files.iter().flat_map(|Source { text, raw }| raw.profile.iter().map(move |profile| (text, profile)));
+    let mut waiting: Vec<_> = all().collect();
+    while !waiting.is_empty() {
+        let before = waiting.len();
+        let mut later = Vec::new();
+        for (text, (name, raw)) in waiting {
+            let used = raw.get_ref().r#use.as_ref();
+            let own = |used: &&toml::Spanned<String>| all().any(|(_, (other, _))| other == used.get_ref());
+            let base = match used.filter(|used| used.get_ref() != name).filter(own) {
+                Some(used) => match config.profiles.get(used.get_ref()) {
+                    Some(base) => base.clone(),
+                    None => {
+                        later.push((text, (name, raw)));
+                        continue;
+                    }
+                },
+                None => base_of_service(name, used, text, config)?,
+            };
+            let profile = read_profile(name, raw.get_ref(), raw.span(), text, base, config)?;
+            config.profiles.insert(name.clone(), profile);
+        }
+        if later.len() == before
+            && let Some((text, (name, raw))) = later.first()
+        {
+            let scope = Scope::named("profile", name, text, &mut config.origins);
+            let problem = ("goes round in a circle".to_owned(), "let one of the profiles use a built-in one, or none");
+            let span = raw.get_ref().r#use.as_ref().map_or_else(|| raw.span(), toml::Spanned::span);
+            return Err(scope.wrong("use", span, problem));
+        }
+        waiting = later;
+    }
+    Ok(())
+}
+
+/// What a profile starts from: a built-in one, or nothing.
+fn base_of_service(
+    name: &str,
+    used: Option<&toml::Spanned<String>>,
+    text: &Text,
+    config: &mut Config,
+) -> Result<Profile, ConfigError> {
+    let Some(used) = used else { return Ok(Profile::ad_hoc(Vec::new())) };
+    Scope::named("profile", name, text, &mut config.origins).claim("use", used.span())?;
+    if let Some(service) = Service::find(used.get_ref()) {
+        return Ok(Profile::of_service(service));
+    }
+    let scope = Scope::named("profile", name, text, &mut config.origins);
+    let slugs = Service::all().iter().map(|service| service.slug);
+    let meant = super::keys::nearest(used.get_ref(), slugs.chain(config.profiles.keys().map(String::as_str)));
+    let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+    let problem = format!("names the profile `{}`, which bk does not know{meant}", used.get_ref());
+    Err(scope.wrong("use", used.span(), (problem, "`bk profile list` shows the built-in ones")))
 }
 
 fn read_family(text: &Text, raw: &RawFamily, config: &mut Config) -> Result<(), ConfigError> {
@@ -78,6 +133,8 @@ fn read_defaults(text: &Text, raw: &RawDefaults, config: &mut Config) -> Result<
     if let Some(switch) = scope.value("sqlite", &raw.sqlite)? {
         defaults.sqlite = switch;
     }
+    let said = [("before", &raw.before), ("after", &raw.after), ("failed", &raw.failed), ("finally", &raw.finally)];
+    defaults.moments = read_moments(&mut scope, std::mem::take(&mut defaults.moments), said)?;
     if let Some(scratch) = scope.path("scratch", &raw.scratch)? {
         defaults.scratch = Some(scratch);
     }
@@ -112,12 +169,13 @@ fn read_profile(
     raw: &RawProfile,
     section: Range<usize>,
     text: &Text,
+    base: Profile,
     config: &mut Config,
 ) -> Result<Profile, ConfigError> {
     let default_to = config.default_to();
     let mut scope = Scope::named("profile", name, text, &mut config.origins);
     scope.claim("", section.clone())?;
-    let paths = read_paths(raw, section, &mut scope)?;
+    let paths = read_paths(raw, section, base.service.is_some() || !base.paths.is_empty(), &mut scope)?;
     scope.repositories(&raw.to, &config.repositories)?;
     let to = scope.list("to", &raw.to, |_| Ok(()))?;
     let one_file_system = scope.value("one-file-system", &raw.one_file_system)?;
@@ -125,33 +183,121 @@ fn read_profile(
     for key in ["to", "one-file-system", "sqlite"] {
         scope.inherit(key);
     }
+    let mut exclude = base.exclude;
+    exclude.extend(scope.patterns("exclude", &raw.exclude)?);
+    let (candidates, paths) = paths.map_or((base.candidates, base.paths), |paths| (false, paths));
+    let (sqlite_files, hooks) = read_hooks(raw, base.sqlite_files, base.hooks, base.service, &mut scope)?;
     Ok(Profile {
         name: name.to_owned(),
         paths,
-        exclude: scope.patterns("exclude", &raw.exclude)?,
-        include: scope.patterns("include", &raw.include)?,
-        tags: scope.list("tags", &raw.tags, tag)?.unwrap_or_default(),
-        chunk_class: chunk_class(scope.value("chunk-class", &raw.chunk_class)?),
-        one_file_system: one_file_system.unwrap_or(config.defaults.one_file_system),
-        exclude_caches: scope.value("exclude-caches", &raw.exclude_caches)?.unwrap_or(false),
-        exclude_larger_than: larger_than(raw, &mut scope)?,
-        exclude_if_present: scope.list("exclude-if-present", &raw.exclude_if_present, file_name)?.unwrap_or_default(),
-        sqlite: sqlite.unwrap_or(config.defaults.sqlite),
-        to: to.unwrap_or(default_to),
+        exclude,
+        include: if raw.include.is_some() { scope.patterns("include", &raw.include)? } else { base.include },
+        tags: scope.list("tags", &raw.tags, tag)?.unwrap_or(base.tags),
+        chunk_class: scope
+            .value("chunk-class", &raw.chunk_class)?
+            .map_or(base.chunk_class, |word| chunk_class(Some(word))),
+        one_file_system: one_file_system.unwrap_or(base.one_file_system || config.defaults.one_file_system),
+        exclude_caches: scope.value("exclude-caches", &raw.exclude_caches)?.unwrap_or(base.exclude_caches),
+        exclude_larger_than: larger_than(raw, &mut scope)?.or(base.exclude_larger_than),
+        exclude_if_present: scope
+            .list("exclude-if-present", &raw.exclude_if_present, file_name)?
+            .unwrap_or(base.exclude_if_present),
+        sqlite: sqlite.unwrap_or(base.sqlite && config.defaults.sqlite),
+        to: to.unwrap_or(if base.to.is_empty() { default_to } else { base.to }),
+        service: base.service,
+        candidates,
+        sqlite_files,
+        hooks,
+        moments: read_moments(
+            &mut scope,
+            base.moments,
+            [("before", &raw.before), ("after", &raw.after), ("failed", &raw.failed), ("finally", &raw.finally)],
+        )?,
     })
 }
 
-fn read_paths(raw: &RawProfile, section: Range<usize>, scope: &mut Scope<'_>) -> Result<Vec<PathBuf>, ConfigError> {
-    let hint = "say what to back up: `paths = [\"/srv/wiki\"]`, or `root = \"/srv/wiki\"` for one folder";
+/// The databases of a profile replace those of what it uses; its hooks come on top.
+fn read_hooks(
+    raw: &RawProfile,
+    mut files: Vec<SqliteFile>,
+    mut hooks: Vec<HookUse>,
+    service: Option<&str>,
+    scope: &mut Scope<'_>,
+) -> Result<(Vec<SqliteFile>, Vec<HookUse>), ConfigError> {
+    if !raw.database.is_empty() {
+        files.clear();
+        hooks.retain(|hook| hook.role != Role::Database);
+    }
+    for typed in &raw.database {
+        match typed.get_ref().clone().read().map_err(|problem| scope.wrong("database", typed.span(), problem))? {
+            Database::File(file) => files.push(file),
+            Database::Dumped(hook) => hooks.push(hook),
+        }
+    }
+    for typed in &raw.hook {
+        hooks.push(typed.get_ref().clone().read().map_err(|problem| scope.wrong("hook", typed.span(), problem))?);
+    }
+    if let Some(typed) = &raw.quiesce {
+        scope.claim("quiesce", typed.span())?;
+        let known = service.and_then(Service::find);
+        let maintenance = known.filter(|service| service.quiesce.as_deref() == Some("maintenance"));
+        let maintenance = maintenance.and_then(|service| service.hook.as_deref());
+        let quiesce = typed.get_ref().clone().read(maintenance);
+        hooks.retain(|hook| hook.role != Role::Quiesce);
+        hooks.extend(quiesce.map_err(|problem| scope.wrong("quiesce", typed.span(), problem))?);
+    }
+    if let Some(typed) = &raw.snapshot {
+        scope.claim("snapshot", typed.span())?;
+        let snapshot = typed.get_ref().clone().read();
+        hooks.retain(|hook| hook.role != Role::Snapshot);
+        hooks.push(snapshot.map_err(|problem| scope.wrong("snapshot", typed.span(), problem))?);
+    }
+    Ok((files, hooks))
+}
+
+/// Commands of a profile replace those of what it uses, moment by moment.
+fn read_moments(
+    scope: &mut Scope<'_>,
+    mut moments: Moments,
+    said: [(&str, &Tables<RawCommand>); 4],
+) -> Result<Moments, ConfigError> {
+    for (name, tables) in said {
+        if tables.is_empty() {
+            continue;
+        }
+        let read = |typed: &toml::Spanned<RawCommand>| {
+            typed.get_ref().clone().read().map_err(|problem| scope.wrong(name, typed.span(), problem))
+        };
+        let commands = tables.iter().map(read).collect::<Result<Vec<UserCommand>, ConfigError>>()?;
+        *match name {
+            "before" => &mut moments.before,
+            "after" => &mut moments.after,
+            "failed" => &mut moments.failed,
+            _ => &mut moments.finally,
+        } = commands;
+    }
+    Ok(moments)
+}
+
+/// `None` when the profile says nothing and has them from what it uses, or has only databases.
+fn read_paths(
+    raw: &RawProfile,
+    section: Range<usize>,
+    inherited: bool,
+    scope: &mut Scope<'_>,
+) -> Result<Option<Vec<PathBuf>>, ConfigError> {
+    let hint = "say what to back up: `paths = [\"/srv/wiki\"]`, or `root = \"/srv/wiki\"` for one folder; \
+                a built-in profile knows its own: `use = \"gitea\"`";
     let paths = match (&raw.paths, &raw.root) {
         (Some(_), Some(root)) => {
             return Err(scope.section_wrong(root.span(), "has both `paths` and `root`", "keep one of them"));
         }
+        (None, None) if inherited || !raw.database.is_empty() || !raw.hook.is_empty() => return Ok(None),
         (None, None) => return Err(scope.section_wrong(section, "has neither `paths` nor `root`", hint)),
         (None, Some(root)) => {
             scope.claim("paths", root.span())?;
             let path = absolute(root.get_ref()).map_err(|problem| scope.wrong("root", root.span(), problem))?;
-            return Ok(vec![path]);
+            return Ok(Some(vec![path]));
         }
         (Some(paths), None) => paths,
     };
@@ -168,7 +314,7 @@ fn read_paths(raw: &RawProfile, section: Range<usize>, scope: &mut Scope<'_>) ->
         }
         read.push(path);
     }
-    Ok(read)
+    Ok(Some(read))
 }
 
 /// Other words were refused when the file was checked.

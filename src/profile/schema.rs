@@ -23,12 +23,15 @@ pub fn schema() -> Value {
     })
 }
 
+fn table(keys: &[Key]) -> Value {
+    let keys: Map<String, Value> = keys.iter().map(|key| (key.name.to_owned(), value(key))).collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": keys })
+}
+
 fn section(section: &Section) -> Value {
-    let keys: Map<String, Value> = section.keys.iter().map(|key| (key.name.to_owned(), value(key))).collect();
-    let mut table = json!({ "type": "object", "additionalProperties": false, "properties": keys });
+    let mut table = table(section.keys);
     match section.name {
         "repository" => table["required"] = json!(["location"]),
-        "profile" => table["oneOf"] = json!([{ "required": ["paths"] }, { "required": ["root"] }]),
         _ => {}
     }
     if section.named {
@@ -50,6 +53,14 @@ fn value(key: &Key) -> Value {
             json!({ "type": ["string", "integer"], "minimum": 0, "pattern": "^\\s*[0-9]+\\s*[A-Za-z]*\\s*$" })
         }
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
+        Kind::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
+        Kind::Duration => json!({ "type": "string" }),
+        Kind::Table(keys) => table(keys),
+        Kind::Tables(keys) => json!({ "type": "array", "items": table(keys) }),
+        Kind::Settings => {
+            let texts = json!({ "type": "array", "items": { "type": "string" } });
+            json!({ "type": "object", "additionalProperties": { "anyOf": [{ "type": "string" }, texts] } })
+        }
     };
     value["description"] = json!(key.about);
     value

@@ -91,6 +91,13 @@ impl Failure {
         Self { exit, message: message.into(), causes: Vec::new(), hint: Some(hint.into()) }
     }
 
+    /// What happened and why, in one line.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let parts = std::iter::once(&self.message).chain(&self.causes).map(String::as_str);
+        parts.collect::<Vec<_>>().join("; ")
+    }
+
     /// A mistake on the command line.
     #[must_use]
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {

@@ -61,7 +61,7 @@ impl Bench {
         Repository::open(Arc::new(store), &self.credential())
     }
 
-    pub fn options(&self) -> BackupOptions {
+    pub fn options(&self) -> BackupOptions<'static> {
         BackupOptions {
             origin: Origin { host: "host".into(), user: "user".into(), profile: None },
             roots: vec![self.source.clone()],
@@ -75,6 +75,7 @@ impl Bench {
             dry_run: false,
             ignore_parent: false,
             threads: 1,
+            ..BackupOptions::default()
         }
     }
 
@@ -82,7 +83,11 @@ impl Bench {
         self.back_up_with(repository, &self.options())
     }
 
-    pub fn back_up_with(&self, repository: &Repository, options: &BackupOptions) -> Result<BackupStats, BackupError> {
+    pub fn back_up_with(
+        &self,
+        repository: &Repository,
+        options: &BackupOptions<'_>,
+    ) -> Result<BackupStats, BackupError> {
         // No two runs begin at the same time: snapshots are ordered by it.
         self.clock.advance(Duration::from_secs(1));
         backup(repository, options, Vec::new(), &self.clock, &Silent, &AtomicBool::new(false))

@@ -13,10 +13,10 @@ use rustix::io::Errno;
 
 use super::assemble::store_tree;
 use super::shared::{Batch, EncodedEntry, FileCount, FileTask, Freshness, Shared, Slot, Stored};
-use super::{BackupError, Stream};
+use super::{BackupError, Stream, WhenBroken};
 use crate::chunk::{Class, MAX_CHUNK_LEN};
 use crate::format::content;
-use crate::format::node::{Content, Hole, Metadata, Node, NodeKind, Part, Xattr, XattrValue};
+use crate::format::node::{Content, Hole, Metadata, Node, NodeKind, Part, TableRows, Xattr, XattrValue};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::Root;
 use crate::format::tree::{MAX_INLINE_XATTR_LEN, encode_node};
@@ -30,6 +30,8 @@ use crate::source::{extents, sqlite::SqliteError};
 const WINDOW: usize = 2 * MAX_CHUNK_LEN;
 /// A file that changes while it is read is read again so many times.
 const RETRIES: usize = 2;
+/// Shorter streams may shrink as they like, in bytes.
+const MIN_COMPARED: u64 = 1 << 20;
 /// A longer file is read again once only, in bytes.
 const LONG_FILE: u64 = 256 << 20;
 
@@ -97,20 +99,54 @@ pub(super) fn read_streams(shared: &Shared<'_>, streams: Vec<Stream<'_>>) -> Res
         let (content, size) = match reader.store(class, 0, &mut |buffer| stream.bytes.read(buffer)) {
             Ok(stored) => stored,
             Err(ReadError::Repository(error)) => return Err(error.into()),
+            Err(ReadError::Source(source)) if stream.when_broken == WhenBroken::LeaveOut => {
+                shared.problems.add("dump", stream.name.as_bytes(), source.to_string());
+                shared.progress.warn(&format!("{}: {source}", stream.name));
+                continue;
+            }
             Err(ReadError::Source(source)) => {
                 return Err(BackupError::Stream { name: stream.name, source: Box::new(source) });
             }
         };
+        shared.progress.advance(1, size);
+        if let Some(message) = too_small(shared, &stream, size) {
+            shared.problems.add("dump", stream.name.as_bytes(), message);
+        }
+        let found = std::mem::take(&mut *stream.found.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        for message in found.problems {
+            shared.problems.add("dump", stream.name.as_bytes(), message);
+        }
+        let rows = found.rows.into_iter().map(|(table, rows)| TableRows { table, rows }).collect();
         let now = shared.clock.wall();
         let name = stream.name.rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
         let metadata = Metadata { mode: 0o600, mtime: now, ctime: now, ..Metadata::default() };
-        let kind = NodeKind::File { size, content, holes: Vec::new(), class: class.number(), rows: Vec::new() };
+        let kind = NodeKind::File { size, content, holes: Vec::new(), class: class.number(), rows };
         let node = Node { name, metadata, links: None, kind };
         let path = stream.name.into_bytes();
         roots.push((Root { restore_name: path.clone(), path, node }, size));
     }
     reader.flush()?;
     Ok(roots)
+}
+
+/// What to say of a stream that is much shorter than it should be.
+fn too_small(shared: &Shared<'_>, stream: &Stream<'_>, size: u64) -> Option<String> {
+    let shown = |bytes| crate::size::ByteSize(bytes).to_string();
+    if let Some(least) = stream.min_bytes {
+        let message = || format!("it has {} where at least {} are expected", shown(size), shown(least));
+        return (size < least).then(message);
+    }
+    let parent = shared.parent?;
+    let root = parent.snapshot.roots.iter().find(|root| root.path == stream.name.as_bytes())?;
+    let NodeKind::File { size: before, .. } = root.node.kind else { return None };
+    let message = || {
+        format!(
+            "it has {} where the snapshot before has {}; when that is right, set `min-size` of the database",
+            shown(size),
+            shown(before)
+        )
+    };
+    (before > MIN_COMPARED && size < before / 2).then(message)
 }
 
 impl<'a> FileReader<'a> {

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::bounded;
 
-pub use options::{BackupOptions, Origin, SourceRules, Stream};
+pub use options::{
+    AfterStreams, BackupOptions, Found, HookResults, Origin, SourceRules, Stream, Substitute, WhenBroken,
+};
 pub use problems::Problems;
 
 use crate::chunk::{CLASS_RULE, Chunker};
@@ -45,6 +47,14 @@ pub enum BackupError {
         name: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What had to happen before the files are read failed.
+    #[error("{message}")]
+    Prepare {
+        /// What failed.
+        message: String,
+        /// What to do.
+        hint: String,
     },
     /// What the run needs from the system failed.
     #[error("a thread of the run ended without a result")]
@@ -80,7 +90,7 @@ const ATTEMPTS: usize = 3;
 /// read are no error but [`BackupStats::problems`].
 pub fn backup(
     repository: &Repository,
-    options: &BackupOptions,
+    options: &BackupOptions<'_>,
     streams: Vec<Stream<'_>>,
     clock: &dyn Clock,
     progress: &dyn Progress,
@@ -104,19 +114,19 @@ pub fn backup(
 }
 
 /// The newest snapshot of the same machine, profile and roots.
-fn find_parent<'a>(snapshots: &'a Snapshots, options: &BackupOptions) -> Option<&'a SnapshotInfo> {
+fn find_parent<'a>(snapshots: &'a Snapshots, options: &BackupOptions<'_>) -> Option<&'a SnapshotInfo> {
     let paths: Vec<_> = options.roots.iter().map(|root| root.as_os_str().as_encoded_bytes()).collect();
     let same = |snapshot: &Snapshot| {
         snapshot.host == options.origin.host
             && snapshot.profile == options.origin.profile
-            && snapshot.roots.iter().any(|root| paths.contains(&root.path.as_slice()))
+            && (snapshot.profile.is_some() || snapshot.roots.iter().any(|root| paths.contains(&root.path.as_slice())))
     };
     snapshots.all.iter().rev().find(|info| same(&info.snapshot))
 }
 
 fn run(
     repository: &Repository,
-    options: &BackupOptions,
+    options: &BackupOptions<'_>,
     streams: Vec<Stream<'_>>,
     clock: &dyn Clock,
     progress: &dyn Progress,
@@ -133,6 +143,9 @@ fn run(
     let run_id = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
     let writer = Writer::new(repository, &index, run_id, clock, options.threads)?;
     let problems = Problems::default();
+    for known in &options.known_problems {
+        problems.add(&known.kind, &known.path, known.message.clone());
+    }
     progress.phase("backing up", None);
     if let Some(parent) = &parent {
         let counted = parent.snapshot.statistics;
@@ -171,7 +184,7 @@ fn run(
     Ok(stats)
 }
 
-fn describe(options: &BackupOptions, stats: &BackupStats, roots: Vec<Root>, run: RunId) -> Snapshot {
+fn describe(options: &BackupOptions<'_>, stats: &BackupStats, roots: Vec<Root>, run: RunId) -> Snapshot {
     let origin = &options.origin;
     let mut tags = options.tags.clone();
     tags.sort();
@@ -187,7 +200,7 @@ fn describe(options: &BackupOptions, stats: &BackupStats, roots: Vec<Root>, run:
         outcome: stats.outcome,
         problems: stats.problems.first(),
         problem_count: stats.problems.count(),
-        hooks: Vec::new(),
+        hooks: options.hook_results.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
         parent: stats.parent,
         definition: options.definition.clone(),
         configuration: options.configuration.clone(),
@@ -205,7 +218,7 @@ fn gather(
     repository: &Repository,
     index: &Index,
     writer: &Writer<'_>,
-    options: &BackupOptions,
+    options: &BackupOptions<'_>,
     streams: Vec<Stream<'_>>,
     parent: Option<&SnapshotInfo>,
     problems: &Problems,
@@ -213,7 +226,7 @@ fn gather(
     progress: &dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<(Vec<Root>, Statistics), BackupError> {
-    let threads = options.threads;
+    let threads = options.threads.max(1);
     let names = Names::of_this_machine();
     let chunker = Chunker::new(repository.keys().chunk());
     let shared = Shared {
@@ -236,7 +249,8 @@ fn gather(
         let finishing: Vec<_> = (0..FINISHERS).map(|_| scope.spawn(|| writer.finish_packs())).collect();
         // What programs print comes first: a dump must never refer to files that were read before it.
         let gathered = file::read_streams(&shared, streams).and_then(|streamed| {
-            let (mut roots, mut statistics) = walk(&shared)?;
+            let substitutes = options.after_streams.map_or_else(|| Ok(Vec::new()), |after| after())?;
+            let (mut roots, mut statistics) = walk(&shared, &substitutes)?;
             for (root, size) in streamed {
                 statistics.files += 1;
                 statistics.new_files += 1;
@@ -267,6 +281,12 @@ fn gather(
         return Err(RepositoryError::Interrupted.into());
     }
     let (roots, statistics) = gathered?;
+    if roots.is_empty() && problems.has("dump") {
+        return Err(BackupError::Prepare {
+            message: format!("there is no dump and no file to keep: {}", problems.describe_roots()),
+            hint: "`bk doctor` says what each dump lacks".into(),
+        });
+    }
     if roots.is_empty() {
         return Err(BackupError::NoSource(problems.describe_roots()));
     }
@@ -274,8 +294,8 @@ fn gather(
 }
 
 /// Walks the roots and reads what is new, with threads of its own.
-fn walk(shared: &Shared<'_>) -> Result<(Vec<Root>, Statistics), BackupError> {
-    let threads = shared.options.threads;
+fn walk(shared: &Shared<'_>, substitutes: &[Substitute]) -> Result<(Vec<Root>, Statistics), BackupError> {
+    let threads = shared.options.threads.max(1);
     let (items, received) = bounded(64);
     let (tasks, taken) = bounded(2 * threads);
     let over = AtomicBool::new(false);
@@ -287,7 +307,7 @@ fn walk(shared: &Shared<'_>) -> Result<(Vec<Root>, Statistics), BackupError> {
             })
             .collect();
         drop(taken);
-        let scanning = scope.spawn(move || scan::scan(shared, items, tasks));
+        let scanning = scope.spawn(move || scan::scan(shared, substitutes, items, tasks));
         if shared.parent.is_none() && shared.progress.wants_total() {
             scope.spawn(|| estimate::tell_total(shared, &over));
         }

@@ -1,9 +1,13 @@
 //! What a run is asked to do.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
+use super::BackupError;
 use crate::chunk::Class;
+use crate::format::snapshot::{HookResult, Problem};
 use crate::source::exclude::Rules;
 
 /// Who and what a snapshot says it is of.
@@ -40,12 +44,55 @@ pub struct SourceRules {
 pub struct Stream<'a> {
     /// Its name in the snapshot: relative, `/` allowed.
     pub name: String,
-    /// The bytes. An error means that there will be no snapshot.
+    /// The bytes. Their end is a good one only when reading gives 0; an error means that they are not whole.
     pub bytes: Box<dyn Read + Send + 'a>,
+    /// What it means when they are not whole.
+    pub when_broken: WhenBroken,
+    /// What is found out about it, filled in by whoever gives the bytes before their end.
+    pub found: Found,
+    /// What a whole one has at least, in bytes; when not said, half of what the one before had.
+    pub min_bytes: Option<u64>,
 }
 
+/// What is found out about a stream while it is read.
+#[derive(Debug, Default)]
+pub struct StreamFacts {
+    /// Rows by table.
+    pub rows: BTreeMap<String, u64>,
+    /// What is wrong with it, though it is whole.
+    pub problems: Vec<String>,
+}
+
+/// Shared between the one who reads a stream and the one who gives it.
+pub type Found = Arc<Mutex<StreamFacts>>;
+
+/// What hooks did, filled in while the run goes on.
+pub type HookResults = Arc<Mutex<Vec<HookResult>>>;
+
+/// What it means that a stream is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenBroken {
+    /// There will be no snapshot.
+    Fail,
+    /// The snapshot is made without it, and is incomplete.
+    LeaveOut,
+}
+
+/// A folder that is read in place of another: a snapshot of its file system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Substitute {
+    /// Where to read.
+    pub source: PathBuf,
+    /// What it stands for.
+    pub stands_for: PathBuf,
+}
+
+/// Called once all streams are read and before the walk begins; says what is read in place of what.
+pub type AfterStreams<'a> = &'a (dyn Fn() -> Result<Vec<Substitute>, BackupError> + Sync);
+
 /// A run.
-pub struct BackupOptions {
+#[derive(Default)]
+pub struct BackupOptions<'a> {
     /// Who and what.
     pub origin: Origin,
     /// Absolute paths.
@@ -68,6 +115,12 @@ pub struct BackupOptions {
     pub dry_run: bool,
     /// Read everything, whatever the parent says.
     pub ignore_parent: bool,
-    /// Threads that read, and as many that seal.
+    /// Threads that read, and as many that seal; at least one.
     pub threads: usize,
+    /// What is known to be missing before anything was read.
+    pub known_problems: Vec<Problem>,
+    /// What hooks did.
+    pub hook_results: HookResults,
+    /// What happens between the streams and the walk.
+    pub after_streams: Option<AfterStreams<'a>>,
 }

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, bounded};
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use super::options::Substitute;
 use super::shared::{Batch, Directory, EncodedEntry, FileCount, FileTask, Freshness, Item, Shared, Slot};
 use crate::format::node::{Content, LinkGroup, Metadata, Node, NodeKind, Timestamp, Xattr, XattrValue};
 use crate::format::tree::encode_node;
@@ -54,6 +55,7 @@ struct Frame {
 
 struct Scanner<'a> {
     shared: &'a Shared<'a>,
+    substitutes: &'a [Substitute],
     reader: BlobReader<'a>,
     items: Sender<Item>,
     tasks: Sender<Batch>,
@@ -72,7 +74,7 @@ struct Scanner<'a> {
 struct Gone;
 
 /// Walks every root and tells the tree builder and the readers.
-pub(super) fn scan(shared: &Shared<'_>, items: Sender<Item>, tasks: Sender<Batch>) {
+pub(super) fn scan(shared: &Shared<'_>, substitutes: &[Substitute], items: Sender<Item>, tasks: Sender<Batch>) {
     let reader = match BlobReader::new(shared.repository, shared.index) {
         Ok(reader) => reader,
         Err(error) => return shared.writer.fail(error),
@@ -81,6 +83,7 @@ pub(super) fn scan(shared: &Shared<'_>, items: Sender<Item>, tasks: Sender<Batch
     let own = SourceFolder::open(Path::new(&location)).and_then(|folder| folder.stat()).ok();
     let mut scanner = Scanner {
         shared,
+        substitutes,
         reader,
         items,
         tasks,
@@ -112,6 +115,17 @@ fn restore_name(root: &Path) -> Vec<u8> {
     }
 }
 
+/// Where `root` is read: in the snapshot of the innermost folder that has one.
+fn read_in_place_of(substitutes: &[Substitute], root: &Path) -> PathBuf {
+    let holds = |one: &&Substitute| root.starts_with(&one.stands_for);
+    let found = substitutes.iter().filter(holds).max_by_key(|one| one.stands_for.as_os_str().len());
+    match found.map(|one| (one, root.strip_prefix(&one.stands_for))) {
+        Some((one, Ok(below))) if below.as_os_str().is_empty() => one.source.clone(),
+        Some((one, Ok(below))) => one.source.join(below),
+        _ => root.to_owned(),
+    }
+}
+
 impl Scanner<'_> {
     fn problem(&self, kind: &str, error: impl std::fmt::Display) {
         self.shared.problems.add(kind, &self.path, error.to_string());
@@ -133,6 +147,8 @@ impl Scanner<'_> {
             let same = parent.snapshot.roots.iter().find(|known| known.path == self.path)?;
             Some(same.node.clone())
         });
+        let place = read_in_place_of(self.substitutes, root);
+        let root = place.as_path();
         // A root that is a link stands for what it points to.
         let metadata = match std::fs::metadata(root) {
             Ok(metadata) => metadata,
@@ -551,6 +567,17 @@ fn has_pending_log(frame: &Frame, name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_root_is_read_in_the_snapshot_of_the_innermost_folder_that_has_one() {
+        let one = |source: &str, stands_for: &str| Substitute { source: source.into(), stands_for: stands_for.into() };
+        let substitutes = [one("/snap/a", "/srv"), one("/snap/b", "/srv/app")];
+        let cases =
+            [("/srv", "/snap/a"), ("/srv/x", "/snap/a/x"), ("/srv/app/y", "/snap/b/y"), ("/srvx", "/srvx"), ("/", "/")];
+        for (root, place) in cases {
+            assert_eq!(read_in_place_of(&substitutes, Path::new(root)), Path::new(place), "{root}");
+        }
+    }
 
     #[test]
     fn a_root_is_restored_under_its_full_path() {

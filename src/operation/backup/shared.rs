@@ -22,7 +22,7 @@ pub(super) struct Shared<'a> {
     pub(super) repository: &'a Repository,
     pub(super) index: &'a Index,
     pub(super) writer: &'a Writer<'a>,
-    pub(super) options: &'a BackupOptions,
+    pub(super) options: &'a BackupOptions<'a>,
     pub(super) parent: Option<&'a SnapshotInfo>,
     pub(super) names: &'a Names,
     pub(super) chunker: &'a Chunker,

@@ -3,7 +3,8 @@
 //! A dump that stops half-way looks like a whole one. So the end of the stream is reported only after the program
 //! exited with 0; everything else is an error of the reader, and of [`Running::finish`] once more.
 //!
-//! **How it runs.** The arguments are passed as they are, no shell is involved. Standard input is empty. The program
+//! **How it runs.** The arguments are passed as they are, no shell is involved. Standard input is empty unless it is
+//! asked for. The program
 //! leads a process group of its own, so a Ctrl-C at the terminal does not reach it: whoever handles signals drops the
 //! [`Running`], which ends the whole group (SIGTERM, SIGKILL after 3 s). So does the end of the program itself:
 //! nothing in its group outlives it. What moved to another session (`setsid`) is out of reach.
@@ -22,7 +23,8 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -36,12 +38,30 @@ use self::watch::{Cut, Exit, State, Watch};
 const SECRET_VARIABLES: [&[u8]; 2] = [b"BK_PASSWORD", b"BK_KEY"];
 
 /// A program to start.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Program<'a> {
     /// Its name or path, then its arguments.
     pub argv: &'a [OsString],
     /// How long it may run; the time it waits for its reader counts.
     pub time_limit: Option<Duration>,
+    /// What errors call it; the first of `argv` when absent.
+    pub label: Option<&'a str>,
+    /// Variables it gets besides those that are inherited.
+    pub variables: &'a [(OsString, OsString)],
+    /// Where it runs; here when absent.
+    pub folder: Option<&'a Path>,
+    /// What it reads.
+    pub input: Input,
+}
+
+/// What a program finds at its standard input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Input {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What is written to [`Running::take_input`].
+    Piped,
 }
 
 impl Program<'_> {
@@ -52,14 +72,20 @@ impl Program<'_> {
     /// [`CommandError::NoProgram`] and [`CommandError::NotStarted`]; nothing runs then.
     pub fn start(self, on_line: impl FnMut(&str) + Send + 'static) -> Result<Running, CommandError> {
         let (name, arguments) = self.argv.split_first().ok_or(CommandError::NoProgram)?;
-        let program = name.to_string_lossy().into_owned();
+        let program = self.label.map_or_else(|| name.to_string_lossy().into_owned(), str::to_owned);
         let not_started = |source| CommandError::NotStarted { program: program.clone(), source };
         let mut command = Command::new(name);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let input = if self.input == Input::Piped { Stdio::piped() } else { Stdio::null() };
+        command.args(arguments).stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         for (variable, _) in std::env::vars_os().filter(|(variable, _)| is_secret(variable)) {
             command.env_remove(variable);
         }
-        let child = command.spawn().map_err(not_started)?;
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = self.folder {
+            command.current_dir(folder);
+        }
+        let mut child = command.spawn().map_err(not_started)?;
+        let input = child.stdin.take();
         let group = Pid::from_child(&child);
         let watch = Arc::new(Watch::new(group));
         if let Err(source) = spawn_threads(child, &watch, self.time_limit, on_line) {
@@ -67,7 +93,7 @@ impl Program<'_> {
             let _ = waitpid(Some(group), WaitOptions::empty());
             return Err(CommandError::NotStarted { program, source });
         }
-        Ok(Running { program, time_limit: self.time_limit, watch, piece: Vec::new(), taken: 0 })
+        Ok(Running { program, time_limit: self.time_limit, watch, input, piece: Vec::new(), taken: 0 })
     }
 }
 
@@ -107,12 +133,28 @@ pub struct Running {
     program: String,
     time_limit: Option<Duration>,
     watch: Arc<Watch>,
+    input: Option<ChildStdin>,
     piece: Vec<u8>,
     /// Bytes of `piece` already handed out.
     taken: usize,
 }
 
 impl Running {
+    /// Where to write what the program reads, once; dropping it is the end of its input.
+    ///
+    /// # Errors
+    /// Of the writer: `BrokenPipe` when the program does not read any more. Why, [`Self::finish`] knows.
+    pub const fn take_input(&mut self) -> Option<ChildStdin> {
+        self.input.take()
+    }
+
+    /// Whether the program was stopped or has failed already.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        let state = self.watch.lock();
+        state.cut.is_some() || state.exit.is_some_and(|exit| exit != Exit::Code(0))
+    }
+
     /// Confirms that the output was read to its end and is whole: the program exited with 0 within its time.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ fn shell(script: &str) -> Vec<OsString> {
 }
 
 fn start(argv: &[OsString], time_limit: Option<Duration>) -> Running {
-    Program { argv, time_limit }.start(|_| ()).unwrap()
+    Program { argv, time_limit, ..Program::default() }.start(|_| ()).unwrap()
 }
 
 /// What was read, how the reading ended, and what `finish` says.
@@ -106,7 +106,8 @@ fn a_flood_of_messages_neither_blocks_nor_fills_the_memory() {
 fn messages_come_line_by_line_while_the_program_runs() {
     let (lines, heard) = mpsc::channel();
     let argv = shell("echo first >&2; printf 'se\\377cond\\r\\nthird' >&2; read never; echo out");
-    let running = Program { argv: &argv, time_limit: LONG }.start(move |line| drop(lines.send(line.to_owned())));
+    let running = Program { argv: &argv, time_limit: LONG, ..Program::default() }
+        .start(move |line| drop(lines.send(line.to_owned())));
     let mut running = running.unwrap();
     running.read_to_end(&mut Vec::new()).unwrap();
     running.finish().unwrap();
@@ -116,7 +117,8 @@ fn messages_come_line_by_line_while_the_program_runs() {
 #[test]
 fn a_listener_that_panics_does_not_hang_the_run() {
     let argv = shell("echo boo >&2; echo out");
-    let mut running = Program { argv: &argv, time_limit: LONG }.start(|line| assert_eq!(line, "x")).unwrap();
+    let mut running =
+        Program { argv: &argv, time_limit: LONG, ..Program::default() }.start(|line| assert_eq!(line, "x")).unwrap();
     let mut output = Vec::new();
     running.read_to_end(&mut output).unwrap();
     running.finish().unwrap();
@@ -174,7 +176,7 @@ fn dropping_it_ends_and_reaps_the_whole_group() {
     let pids: Vec<&str> = text.lines().next().unwrap().split(' ').collect();
     drop(running);
     assert!(pids.iter().all(|pid| is_gone_soon(pid.as_bytes())));
-    assert!(!std::path::Path::new(&format!("/proc/{}", pids[1])).exists(), "a zombie is left");
+    assert!(!Path::new(&format!("/proc/{}", pids[1])).exists(), "a zombie is left");
 }
 
 #[test]
@@ -197,10 +199,10 @@ fn arguments_are_never_interpreted() {
 #[test]
 fn a_missing_program_and_no_program_are_told_apart_and_arguments_are_not_repeated() {
     let argv = ["/no/such/program", "--password=secret"].map(OsString::from);
-    let error = Program { argv: &argv, time_limit: None }.start(|_| ()).map(drop).unwrap_err();
+    let error = Program { argv: &argv, time_limit: None, ..Program::default() }.start(|_| ()).map(drop).unwrap_err();
     assert!(matches!(&error, CommandError::NotStarted { source, .. } if source.kind() == io::ErrorKind::NotFound));
     assert!(!format!("{error} {error:?} {}", error.hint()).contains("secret"));
-    let none = Program { argv: &[], time_limit: None }.start(|_| ()).map(drop);
+    let none = Program { argv: &[], time_limit: None, ..Program::default() }.start(|_| ()).map(drop);
     assert!(matches!(none, Err(CommandError::NoProgram)));
 }
 

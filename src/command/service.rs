@@ -1,0 +1,102 @@
+//! What commands share that know services.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Session;
+use super::session::data_folder;
+use crate::hook::{Journal, SYSTEM_FOLDER};
+use crate::job::{Listener, Plan, Surroundings};
+use crate::profile::{Profile, Role, Service};
+use crate::ui::{Exit, Failure, Screen};
+
+/// The profile called `name`: of the configuration, else a built-in one.
+pub(super) fn profile(session: &Session, name: &str) -> Option<Profile> {
+    if let Some(profile) = session.config.profiles.get(name) {
+        return Some(profile.clone());
+    }
+    let service = Service::find(name)?;
+    let defaults = &session.config.defaults;
+    Some(Profile {
+        one_file_system: defaults.one_file_system,
+        sqlite: defaults.sqlite,
+        to: session.config.default_to(),
+        ..Profile::of_service(service)
+    })
+}
+
+/// Hands on to the screen what hooks say.
+struct ToScreen(Screen);
+
+impl Listener for ToScreen {
+    fn note(&self, message: &str) {
+        self.0.note(message);
+    }
+
+    fn warning(&self, message: &str) {
+        self.0.warning(message);
+    }
+}
+
+/// What hooks need from this machine.
+pub(super) fn surroundings(session: &Session) -> Result<Surroundings, Failure> {
+    let hooks = std::env::var_os("BK_HOOKS_DIR").map_or_else(|| PathBuf::from(SYSTEM_FOLDER), PathBuf::from);
+    Ok(Surroundings {
+        hooks,
+        journal: Journal::new(data_folder()?.join("quiesced")),
+        scratch: scratch(session)?,
+        home: std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
+        listener: Arc::new(ToScreen(session.screen.clone())),
+    })
+}
+
+/// What a profile means on this machine.
+pub(super) fn plan(profile: &Profile, surroundings: &Surroundings) -> Result<Plan, Failure> {
+    crate::job::plan(profile, surroundings)
+        .map_err(|error| Failure::of(Exit::Failed, &error, "check that there is room in the scratch folder"))
+}
+
+/// A profile of a service that is not here would be an empty backup that looks like one.
+pub(super) fn refuse_empty(profile: &Profile, plan: &Plan) -> Result<(), Failure> {
+    let dumps = plan.hooks.iter().any(|hook| hook.role == Role::Database && !hook.optional);
+    if !profile.candidates || !plan.roots.is_empty() || dumps {
+        return Ok(());
+    }
+    let places: Vec<String> = plan.absent.iter().map(|path| path.display().to_string()).collect();
+    let mut failure = Failure::usage(
+        format!("{} keeps its data in none of the places that bk knows", profile.name),
+        format!("say where it is: `[profile.{0}]` with `use = \"{0}\"` and `root = \"/its/folder\"`", profile.name),
+    );
+    failure.causes.push(format!("looked in: {}", places.join(", ")));
+    Err(failure)
+}
+
+/// Says what a restore will lack.
+pub(super) fn warn_of_needs(session: &Session, plan: &Plan) {
+    for need in &plan.needs {
+        let instead = need.or_env.as_ref().map(|variable| {
+            format!("; if it is only in the environment, as {variable}, add the file that sets it to `paths`")
+        });
+        session.screen.warning(&format!(
+            "not in this backup: {}: {}{}",
+            need.any.join(" or "),
+            need.why,
+            instead.unwrap_or_default()
+        ));
+    }
+}
+
+/// Folder for copies of databases: the configured one, else `scratch` below the data folder when that can be made.
+pub(super) fn scratch(session: &Session) -> Result<PathBuf, Failure> {
+    if let Some(folder) = &session.config.defaults.scratch {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let mut failure =
+                Failure::of(Exit::Usage, &error, "make the folder, or change `scratch` in the configuration");
+            failure.message = format!("the scratch folder {} cannot be made: {error}", folder.display());
+            failure
+        })?;
+        return Ok(folder.clone());
+    }
+    let own = data_folder()?.join("scratch");
+    Ok(if std::fs::create_dir_all(&own).is_ok() { own } else { std::env::temp_dir() })
+}

@@ -1,0 +1,330 @@
+//! What a profile means on this machine: which folders, which patterns, which databases, and what is missing.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::{Detected, Surroundings, detect};
+use crate::format::snapshot::Problem;
+use crate::profile::{HookUse, Need, Profile, Role, Service, SqliteFile, State};
+use crate::source::exclude::{Rules, Verdict};
+
+/// What a profile means here.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// What is read.
+    pub roots: Vec<PathBuf>,
+    /// Places where the service may keep data, and does not here.
+    pub absent: Vec<PathBuf>,
+    /// Patterns of what is left out.
+    pub exclude: Vec<String>,
+    /// Patterns of what alone is kept.
+    pub include: Vec<String>,
+    /// Hooks that are run, with what was found out about them.
+    pub hooks: Vec<HookUse>,
+    /// SQLite databases that are there, and those that should be.
+    pub sqlite_files: Vec<(SqliteFile, Vec<PathBuf>)>,
+    /// What the application says about its database.
+    pub detected: Option<Detected>,
+    /// What is missing.
+    pub problems: Vec<Problem>,
+    /// What a restore cannot do without and is not in the backup.
+    pub needs: Vec<Need>,
+    /// There is nothing to keep.
+    pub stateless: bool,
+    /// Holds passwords for hooks; removed with this.
+    _secrets: Option<tempfile::TempDir>,
+}
+
+/// Looks at this machine.
+///
+/// # Errors
+/// When a password that was found cannot be put where only its hook finds it.
+pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<Plan> {
+    let mut plan = Plan::default();
+    let known = profile.known();
+    plan.stateless = profile.candidates && known.is_some_and(|service| service.state == State::Stateless);
+    if profile.candidates {
+        for candidate in &profile.paths {
+            let places = expand(candidate, surroundings.home.as_deref());
+            if places.is_empty() {
+                plan.absent.push(candidate.clone());
+            }
+            plan.roots.extend(places);
+        }
+        drop_nested(&mut plan.roots);
+    } else {
+        plan.roots.clone_from(&profile.paths);
+    }
+    if let Some(service) = known {
+        for root in &plan.roots {
+            plan.exclude.extend(anchored(service, root, profile.candidates, service.exclude.keys()));
+            plan.include.extend(anchored(service, root, profile.candidates, profile.include.iter()));
+        }
+    } else {
+        plan.include.clone_from(&profile.include);
+    }
+    plan.exclude.extend(profile.exclude.iter().cloned());
+    find_databases(profile, surroundings, &mut plan)?;
+    if let Some(service) = known {
+        plan.needs = service.need.iter().filter(|need| !is_met(need, &plan)).cloned().collect();
+    }
+    Ok(plan)
+}
+
+/// Of the databases of a profile, those that the application uses.
+fn find_databases(profile: &Profile, surroundings: &Surroundings, plan: &mut Plan) -> std::io::Result<()> {
+    plan.detected =
+        profile.known().and_then(|service| service.detect.as_ref()).and_then(|how| detect(how, &plan.roots));
+    let engine = plan.detected.as_ref().map(|detected| detected.engine.clone());
+    let used = |when: &Option<String>| when.is_none() || *when == engine;
+    for file in profile.sqlite_files.iter().filter(|file| used(&file.when)) {
+        let found: Vec<PathBuf> = below(&plan.roots, &file.path).into_iter().filter(|path| path.is_file()).collect();
+        let other_engine = engine.as_ref().is_some_and(|engine| engine != "sqlite");
+        if found.is_empty() && !file.optional && !other_engine && !plan.roots.is_empty() {
+            plan.problems.push(Problem {
+                kind: "missing".into(),
+                path: file.path.as_bytes().to_vec(),
+                message: "this database is in none of the data folders".into(),
+            });
+        }
+        plan.sqlite_files.push((file.clone(), found));
+    }
+    let mut secrets = None;
+    for hook in profile.hooks.iter().filter(|hook| used(&hook.when)) {
+        let mut hook = hook.clone();
+        if hook.role == Role::Database
+            && hook.when.is_some()
+            && let Some(detected) = &plan.detected
+        {
+            fill(&mut hook, detected, &surroundings.scratch, &mut secrets)?;
+        }
+        plan.hooks.push(hook);
+    }
+    plan._secrets = secrets;
+    Ok(())
+}
+
+/// Adds what the application says, where the user says nothing.
+fn fill(
+    hook: &mut HookUse,
+    detected: &Detected,
+    scratch: &Path,
+    secrets: &mut Option<tempfile::TempDir>,
+) -> std::io::Result<()> {
+    // Whoever says where the server is, says it all.
+    let server = ["host", "socket", "port", "user", "password-file", "system-user"];
+    let told = hook.container.is_some() || server.iter().any(|key| hook.settings.contains_key(*key));
+    let mut put = |key: &str, value: &Option<String>| {
+        if let Some(value) = value {
+            hook.settings.entry(key.to_owned()).or_insert_with(|| vec![value.clone()]);
+        }
+    };
+    if !told {
+        for (key, value) in
+            [("user", &detected.user), ("host", &detected.host), ("port", &detected.port), ("socket", &detected.socket)]
+        {
+            put(key, value);
+        }
+    }
+    if let Some(name) = &detected.name {
+        hook.settings.remove("names");
+        hook.settings.insert("name".to_owned(), vec![name.clone()]);
+    }
+    if let Some(password) = detected.password.as_ref().filter(|_| !told) {
+        let folder = match secrets {
+            Some(folder) => folder,
+            None => secrets.insert(crate::hook::private_folder(scratch)?),
+        };
+        let path = folder.path().join(format!("password-{}", hook.hook));
+        std::fs::write(&path, password.as_bytes())?;
+        hook.settings.insert("password-file".to_owned(), vec![path.to_string_lossy().into_owned()]);
+    }
+    Ok(())
+}
+
+/// Whether what a restore cannot do without is in the backup.
+fn is_met(need: &Need, plan: &Plan) -> bool {
+    let rules = Rules::new(&plan.exclude, &plan.include).unwrap_or_default();
+    let kept = |path: &Path| {
+        plan.roots.iter().any(|root| {
+            let relative = path.strip_prefix(root).ok();
+            let matcher = rules.for_root(root.as_os_str().as_bytes());
+            relative.is_some_and(|below| matcher.verdict(below.as_os_str().as_bytes(), false) == Verdict::Keep)
+        })
+    };
+    let says_it = |path: &Path| match &need.contains {
+        None => true,
+        Some(text) => {
+            std::fs::read(path).is_ok_and(|bytes| bytes.windows(text.len().max(1)).any(|part| part == text.as_bytes()))
+        }
+    };
+    let found: Vec<PathBuf> = need.any.iter().flat_map(|pattern| below(&plan.roots, pattern)).collect();
+    plan.roots.is_empty() || found.iter().any(|path| kept(path) && says_it(path))
+}
+
+/// The patterns of a service, as absolute ones: anchored at its data folder, wherever in `root` that lies.
+fn anchored<'a>(
+    service: &Service,
+    root: &Path,
+    is_candidate: bool,
+    patterns: impl Iterator<Item = &'a String>,
+) -> Vec<String> {
+    let anchor = if is_candidate { root.to_owned() } else { anchor(service, root) };
+    let escape = |path: &Path| {
+        let text = path.to_string_lossy();
+        text.chars()
+            .flat_map(|letter| "*?[\\".contains(letter).then_some('\\').into_iter().chain([letter]))
+            .collect::<String>()
+    };
+    patterns
+        .map(|pattern| match (pattern.strip_prefix('!'), pattern.starts_with('/')) {
+            (_, true) => pattern.clone(),
+            (Some(rest), _) if rest.starts_with('/') => pattern.clone(),
+            (Some(rest), _) => format!("!{}/{rest}", escape(&anchor).trim_end_matches('/')),
+            (None, _) => format!("{}/{pattern}", escape(&anchor).trim_end_matches('/')),
+        })
+        .collect()
+}
+
+/// Where in `root`, a folder of the user's choice, the data folder of a service begins: `Library/…` in what is
+/// `/config` inside a container.
+fn anchor(service: &Service, root: &Path) -> PathBuf {
+    let known = service.roots.iter().chain(&service.container_roots).map(Path::new);
+    let tails = known.flat_map(|path| {
+        let parts: Vec<Component<'_>> = path.components().collect();
+        (1..parts.len()).map(move |from| parts.iter().skip(from).collect::<PathBuf>()).collect::<Vec<_>>()
+    });
+    let mut found: Vec<PathBuf> =
+        tails.filter(|tail| !tail.as_os_str().is_empty() && root.join(tail).is_dir()).collect();
+    found.sort_by_key(|tail| std::cmp::Reverse(tail.components().count()));
+    // One name alone, such as `data`, is in too many folders to mean anything.
+    found.into_iter().find(|tail| tail.components().count() > 1).map_or_else(|| root.to_owned(), |tail| root.join(tail))
+}
+
+/// The existing places that a candidate means: `~/` is everybody's home that can be seen, wildcards are filled in.
+fn expand(candidate: &Path, home: Option<&Path>) -> Vec<PathBuf> {
+    let starts: Vec<PathBuf> = match candidate.strip_prefix("~") {
+        Err(_) => vec![candidate.to_owned()],
+        Ok(rest) => {
+            let mut homes: Vec<PathBuf> = home.map(Path::to_owned).into_iter().collect();
+            if rustix::process::geteuid().is_root() {
+                let entries = std::fs::read_dir("/home").into_iter().flatten().flatten();
+                homes.extend(entries.map(|entry| entry.path()));
+            }
+            homes.sort();
+            homes.dedup();
+            homes.iter().map(|home| home.join(rest)).collect()
+        }
+    };
+    let mut found: Vec<PathBuf> = starts.iter().flat_map(|start| globbed(start)).collect();
+    found.retain(|path| path.exists());
+    found
+}
+
+/// The paths that match `pattern` below any of `roots`, or anywhere when it is absolute.
+pub(super) fn below(roots: &[PathBuf], pattern: &str) -> Vec<PathBuf> {
+    if let Some(rest) = pattern.strip_prefix("~/") {
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        return expand(&Path::new("~").join(rest), home.as_deref());
+    }
+    if pattern.starts_with('/') {
+        return globbed(Path::new(pattern)).into_iter().filter(|path| path.exists()).collect();
+    }
+    let places = roots.iter().flat_map(|root| globbed_below(root, Path::new(pattern)));
+    places.filter(|path| path.exists()).collect()
+}
+
+fn globbed(pattern: &Path) -> Vec<PathBuf> {
+    match pattern.strip_prefix("/") {
+        Ok(rest) => globbed_below(Path::new("/"), rest),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// Fills in `*`, `?` and `[…]` component by component; `**` is one or more folders.
+fn globbed_below(start: &Path, pattern: &Path) -> Vec<PathBuf> {
+    let mut places = vec![start.to_owned()];
+    for component in pattern.components() {
+        let Component::Normal(name) = component else { continue };
+        let text = name.to_string_lossy();
+        if !text.contains(['*', '?', '[']) {
+            for place in &mut places {
+                place.push(name);
+            }
+            continue;
+        }
+        places = if text == "**" {
+            places.iter().flat_map(|place| folders_below(place, 6)).collect()
+        } else {
+            let Ok(rules) = Rules::new(&[text.into_owned()], &[]) else { return Vec::new() };
+            let matcher = rules.for_root(b"/");
+            let entries = places.iter().flat_map(|place| std::fs::read_dir(place).into_iter().flatten().flatten());
+            let matching = entries.filter(|entry| matcher.verdict(entry.file_name().as_bytes(), true) == Verdict::Skip);
+            matching.map(|entry| entry.path()).collect()
+        };
+        places.sort();
+    }
+    places
+}
+
+fn folders_below(place: &Path, depth: usize) -> Vec<PathBuf> {
+    let mut all = vec![place.to_owned()];
+    if depth > 0 {
+        for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                all.extend(folders_below(&entry.path(), depth - 1));
+            }
+        }
+    }
+    all
+}
+
+/// A path below another is in the snapshot already.
+pub fn drop_nested(paths: &mut Vec<PathBuf>) {
+    paths.sort();
+    paths.dedup();
+    let all = paths.clone();
+    paths.retain(|path| !all.iter().any(|other| other != path && path.starts_with(other)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn wildcards_are_filled_in_below_every_root() {
+        let folder = tree(&["a/one.db", "a/two.db", "a/x/y/three.db", "b/one.db"]);
+        let roots = [folder.path().join("a"), folder.path().join("b")];
+        let names = |pattern: &str| -> Vec<String> {
+            let found = below(&roots, pattern);
+            found.iter().map(|path| path.strip_prefix(&folder).unwrap().display().to_string()).collect()
+        };
+        assert_eq!(names("one.db"), ["a/one.db", "b/one.db"]);
+        assert_eq!(names("*.db"), ["a/one.db", "a/two.db", "b/one.db"]);
+        assert_eq!(names("**/three.db"), ["a/x/y/three.db"]);
+        assert_eq!(names("[no"), [""; 0]);
+        assert_eq!(below(&[], &folder.path().join("?/one.db").display().to_string()).len(), 2);
+    }
+
+    #[test]
+    fn patterns_are_anchored_where_the_data_folder_of_the_service_begins() {
+        let plex = Service::find("plex").unwrap();
+        let folder = tree(&["Library/Application Support/Plex Media Server/Preferences.xml"]);
+        let found = anchor(plex, folder.path());
+        assert_eq!(found, folder.path().join("Library/Application Support/Plex Media Server"));
+        let other = tree(&["Preferences.xml"]);
+        assert_eq!(anchor(plex, other.path()), other.path());
+        let odd = Path::new("/srv/a*b");
+        assert_eq!(anchored(plex, odd, true, ["Cache/**".to_owned()].iter()), ["/srv/a\\*b/Cache/**"]);
+    }
+}

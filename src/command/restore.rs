@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::load::Load;
 use super::select::{FilterArgs, Selector};
-use super::{Opened, Session};
+use super::{Opened, Session, restore_note};
 use crate::destination::{Destination, Overwrite, OwnerPolicy};
 use crate::format::snapshot::{Outcome, Snapshot};
 use crate::operation::restore::{
@@ -15,7 +16,7 @@ use crate::operation::restore::{
 };
 use crate::repository::{BlobReader, Index, SnapshotInfo};
 use crate::size::ByteSize;
-use crate::ui::text::{line_text, path_text, time_text};
+use crate::ui::text::{count, line_text, path_text, time_text};
 use crate::ui::{Exit, Failure};
 
 /// Put a snapshot, or part of it, back
@@ -29,6 +30,10 @@ use crate::ui::{Exit, Failure};
   bk restore plex~1 --to /tmp --verify         the one before; everything is read again from the disk afterwards
   bk restore plex --at 2026-03-01 --dry-run --to /tmp
                                                what would be restored
+  bk restore wiki --database wiki --to 'postgres:///wiki?socket=/run/postgresql'
+                                               the dump of a database into a server, which must not have it yet
+  bk restore sonarr --database sonarr.db --to sqlite:/var/lib/sonarr/sonarr.db
+                                               an SQLite database to its place, without its old log
   bk --repo /mnt/ssd/bk --key-file kit.key restore plex --to /tmp
                                                on a bare machine, without any configuration")]
 pub struct RestoreArgs {
@@ -38,9 +43,15 @@ pub struct RestoreArgs {
     /// Only these paths of the snapshot
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Folder to restore below
-    #[arg(long, value_name = "DIR", conflicts_with = "in_place", required_unless_present = "in_place")]
+    /// Folder to restore below; with --database, where to load it
+    #[arg(long, value_name = "DIR|URL", conflicts_with = "in_place", required_unless_present = "in_place")]
     to: Option<PathBuf>,
+    /// Load a dump of this database into the server that --to names, or put an SQLite database to its place
+    #[arg(long, value_name = "NAME", requires = "to", conflicts_with_all = ["paths", "in_place", "delete", "verify"])]
+    database: Option<String>,
+    /// With --database: what is in the database already may be lost
+    #[arg(long, requires = "database")]
+    replace: bool,
     /// Put everything back where it came from
     #[arg(long)]
     in_place: bool,
@@ -154,6 +165,11 @@ impl RestoreArgs {
         let selector = Selector::parse(&self.snapshot)?;
         let (opened, snapshots) = session.open_for_reading()?;
         let info = selector.find(&snapshots, &self.filter)?;
+        if let (Some(database), Some(to)) = (&self.database, &self.to) {
+            let to = to.to_str().ok_or_else(|| Failure::usage("--to is not text", "write it in UTF-8"))?;
+            let (replace, dry_run) = (self.replace, self.dry_run);
+            return Load { session, opened: &opened, info, database, to, replace, dry_run }.run();
+        }
         let index = session.index(&opened)?;
         let mut reader = BlobReader::new(&opened.repository, &index)?;
         let placement = if self.in_place { Placement::Original } else { Placement::Below };
@@ -308,10 +324,10 @@ impl RestoreArgs {
             screen.warning(&format!("{}: {}", problem.path, problem.message));
         }
         screen.note(&format!(
-            "{} files, {} folders, {} other entries; {} written, {} was right already",
-            stats.files.load(Relaxed),
-            stats.directories.load(Relaxed),
-            stats.others.load(Relaxed),
+            "{}, {}, {}; {} written, {} was right already",
+            count(stats.files.load(Relaxed), "file", "files"),
+            count(stats.directories.load(Relaxed), "folder", "folders"),
+            count(stats.others.load(Relaxed), "other entry", "other entries"),
             ByteSize(stats.written_bytes.load(Relaxed)),
             ByteSize(stats.kept_bytes.load(Relaxed)),
         ));
@@ -332,6 +348,15 @@ impl RestoreArgs {
                 screen.warning(&format!("VERIFICATION FAILED: {} entries differ from the snapshot", list.len()))
             }
             None => {}
+        }
+        if self.paths.is_empty()
+            && self.to.is_some()
+            && let Some(text) = restore_note::text(job.info, &job.shown)
+        {
+            match restore_note::write(&job.shown, &text) {
+                Ok(()) => screen.note(&format!("how to bring the service back is in {place}/{}", restore_note::NAME)),
+                Err(error) => screen.warning(&format!("{place}/{} cannot be written: {error}", restore_note::NAME)),
+            }
         }
         if problems.is_empty() {
             screen.line(&format!("restored to {place}"));

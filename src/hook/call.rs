@@ -16,9 +16,11 @@ use crate::source::command::{CommandError, Input, Program, Running};
 /// The exit code of a hook that has nothing to do.
 const NOTHING_TO_DO: i32 = 75;
 
-/// The shell that gives a hook its descriptors, and becomes it. `$1` is where facts go, `$2` a built-in script.
-const LAUNCH_BUILT_IN: &str = "exec 3>>\"$1\" 4<\"$2\" && shift 2 && exec /bin/sh /dev/fd/4 \"$@\"";
-const LAUNCH_FILE: &str = "exec 3>>\"$1\" && shift && exec \"$@\"";
+/// The shell that gives a hook its descriptors, and becomes it. `$1` is where facts go, `$2` the script or program, `$3`
+/// the verb. Only a dump has an output: of other verbs nobody would read it, and they would wait for ever.
+const LAUNCH_BUILT_IN: &str =
+    "[ \"$3\" = dump ] || exec >/dev/null; exec 3>>\"$1\" 4<\"$2\" && shift 2 && exec /bin/sh /dev/fd/4 \"$@\"";
+const LAUNCH_FILE: &str = "[ \"$3\" = dump ] || exec >/dev/null; exec 3>>\"$1\" && shift && exec \"$@\"";
 
 /// A hook with everything it is told.
 #[derive(Debug)]

@@ -137,7 +137,7 @@ pub(super) fn of_url(url: &str) -> Detected {
         scheme if scheme.starts_with("sqlite") || scheme == "file" => "sqlite".to_owned(),
         scheme => scheme.to_owned(),
     };
-    let rest = rest.trim_start_matches('/');
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
     if found.engine == "sqlite" {

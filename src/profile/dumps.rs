@@ -276,6 +276,12 @@ impl HookUse {
         Self { optional: true, ..Self::plain(hook.to_owned(), Role::Other, DUMP_LIMIT) }
     }
 
+    /// A hook that is told nothing, with the usual time limit.
+    #[must_use]
+    pub fn of(hook: &str, role: Role) -> Self {
+        Self::plain(hook.to_owned(), role, DUMP_LIMIT)
+    }
+
     /// A hook that is told nothing.
     pub(super) const fn plain(hook: String, role: Role, time_limit: Duration) -> Self {
         Self {
@@ -372,4 +378,26 @@ impl RawCommand {
         let time_limit = limit(self.time_limit.as_ref(), COMMAND_LIMIT);
         Ok(UserCommand { run: self.run, on_failure: self.on_failure, time_limit })
     }
+}
+
+/// The service and the databases of the definition that a snapshot carries; nothing where it cannot be read.
+#[must_use]
+pub fn hooks_of_definition(definition: &str) -> (Option<String>, Vec<HookUse>) {
+    #[derive(Deserialize)]
+    struct File {
+        profile: BTreeMap<String, OfSnapshot>,
+    }
+    #[derive(Deserialize)]
+    struct OfSnapshot {
+        r#use: Option<String>,
+        #[serde(default)]
+        database: Vec<RawDatabase>,
+    }
+    let Ok(file) = toml::from_str::<File>(definition) else { return (None, Vec::new()) };
+    let Some(profile) = file.profile.into_values().next() else { return (None, Vec::new()) };
+    let dumped = |raw: RawDatabase| match raw.read() {
+        Ok(Database::Dumped(hook)) => Some(hook),
+        _ => None,
+    };
+    (profile.r#use, profile.database.into_iter().filter_map(dumped).collect())
 }

@@ -25,7 +25,7 @@ mod scope;
 mod service;
 
 pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Profile, Repository, Shown, Warning};
-pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
+pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, hooks_of_definition};
 pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use files::{Environment, Given, candidates};

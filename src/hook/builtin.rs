@@ -8,4 +8,18 @@ macro_rules! hooks {
 }
 
 /// Name and text of each.
-pub const BUILT_IN: &[(&str, &str)] = hooks!["mariadb", "postgres"];
+pub const BUILT_IN: &[(&str, &str)] = hooks![
+    "btrfs",
+    "command",
+    "container",
+    "gitea",
+    "influxdb",
+    "lvm",
+    "mariadb",
+    "nextcloud",
+    "postgres",
+    "prometheus",
+    "redis",
+    "service",
+    "zfs",
+];

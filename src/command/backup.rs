@@ -11,7 +11,6 @@ use super::session::{host_name, user_name};
 use super::{Opened, Session, create};
 use crate::chunk::Class;
 use crate::format::snapshot::{Outcome, is_valid_restore_name};
-use crate::hook::HookError;
 use crate::job::{Around, Moment, Plan, Surroundings, drop_nested, run_commands};
 use crate::operation::backup::{
     AfterStreams, BackupError, BackupOptions, BackupStats, Found, HookResults, Origin, SourceRules, Stream, WhenBroken,
@@ -160,12 +159,12 @@ impl BackupArgs {
     ) -> Result<(Exit, Option<String>), Failure> {
         let targets = session.targets(&job.profile.to)?;
         let opened = targets.iter().map(|target| open_or_create(session, target)).collect::<Result<Vec<_>, _>>()?;
-        let around = Around::begin(surroundings, &job.profile.name, plan, opened.len() == 1).map_err(hook_failed)?;
+        let around = Around::begin(surroundings, &job.profile.name, plan, opened.len() == 1);
         let mut exit = Exit::Complete;
         let mut last = None;
         let mut result = Ok(());
         for opened in &opened {
-            match self.back_up(session, opened, job, &around) {
+            match self.back_up(session, surroundings, opened, job, &around) {
                 Ok((code, snapshot)) => {
                     exit = exit.worst(code);
                     last = snapshot.or(last);
@@ -209,6 +208,7 @@ impl BackupArgs {
         &self,
         session: &Session,
         job: &Job,
+        surroundings: &Surroundings,
         plan: &Plan,
         after: AfterStreams<'a>,
     ) -> Result<BackupOptions<'a>, Failure> {
@@ -242,7 +242,7 @@ impl BackupArgs {
             },
             tags,
             description: self.description.clone(),
-            definition: profile.definition(),
+            definition: profile.definition() + &super::service::own_hooks(plan, surroundings),
             configuration: session.config.definition(),
             scratch: super::service::scratch(session)?,
             skip_if_unchanged: self.skip_if_unchanged,
@@ -258,12 +258,13 @@ impl BackupArgs {
     fn back_up(
         &self,
         session: &Session,
+        surroundings: &Surroundings,
         opened: &Opened,
         job: &Job,
         around: &Around,
     ) -> Result<(Exit, Option<String>), Failure> {
         let after = || around.after_streams();
-        let mut options = self.options(session, job, &around.plan, &after)?;
+        let mut options = self.options(session, job, surroundings, &around.plan, &after)?;
         let repository = if self.dry_run { opened.repository.dry() } else { opened.repository.clone() };
         let progress = session.screen.progress("backup");
         let (mut streams, problems) = around.streams(&options.hook_results);
@@ -292,7 +293,8 @@ impl BackupArgs {
         }
         let bytes: Box<dyn Read + Send> = if self.command {
             let screen = session.screen.clone();
-            let program = Program { argv: &self.argv, ..Program::default() };
+            let cancel = session.stop_flag();
+            let program = Program { argv: &self.argv, cancel: Some(&cancel), ..Program::default() };
             let running = program.start(move |line| screen.note(line.trim_end()))?;
             Box::new(running)
         } else {
@@ -363,13 +365,6 @@ fn recover(session: &Session, surroundings: &Surroundings) -> Result<(), Failure
     Ok(())
 }
 
-fn hook_failed(error: HookError) -> Failure {
-    let mut failure = Failure::of(Exit::Hook, &error, error.hint());
-    failure.causes.extend(error.last_words().map(|words| format!("its last words: {words}")));
-    failure.causes.push("nothing was backed up, and what was stopped is going again".to_owned());
-    failure
-}
-
 fn command_failed(moment: &str, error: &CommandError) -> Failure {
     let mut failure = Failure::of(Exit::Hook, error, error.hint());
     failure.causes.push(format!("it is a command of the moment `{moment}`"));
@@ -382,11 +377,7 @@ fn failure(error: BackupError) -> Failure {
     match error {
         BackupError::Repository(error) => error.into(),
         BackupError::NoSource(_) => Failure::of(Exit::Failed, &error, "check that the paths exist and are mounted"),
-        BackupError::Prepare { ref message, ref hint } => {
-            let mut failure = Failure::usage(message.clone(), hint.clone());
-            failure.exit = Exit::Hook;
-            failure
-        }
+        BackupError::NoDump(_) => Failure::of(Exit::Hook, &error, "`bk doctor PROFILE` says what each dump lacks"),
         BackupError::Thread => Failure::of(Exit::Failed, &error, "run the command again and report this"),
         BackupError::Stream { ref name, ref source } => {
             let inner = source.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());

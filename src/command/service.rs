@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Session;
 use super::session::data_folder;
-use crate::hook::{Journal, SYSTEM_FOLDER};
+use crate::hook::{Hook, Journal, SYSTEM_FOLDER};
 use crate::job::{Listener, Plan, Surroundings};
 use crate::profile::{Profile, Role, Service};
 use crate::ui::{Exit, Failure, Screen};
@@ -46,8 +46,23 @@ pub(super) fn surroundings(session: &Session) -> Result<Surroundings, Failure> {
         journal: Journal::new(data_folder()?.join("quiesced")),
         scratch: scratch(session)?,
         home: std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
+        cancel: session.stop_flag(),
         listener: Arc::new(ToScreen(session.screen.clone())),
     })
+}
+
+/// The machine's own hooks, as comments: a snapshot carries all that it takes to understand it.
+pub(super) fn own_hooks(plan: &Plan, surroundings: &Surroundings) -> String {
+    let mut names: Vec<&str> = plan.hooks.iter().map(|used| used.hook.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let own =
+        names.into_iter().filter_map(|name| Some((name, Hook::find(name, &surroundings.hooks).ok()?.own_text()?)));
+    let commented = own.map(|(name, text)| {
+        let lines: Vec<String> = text.lines().map(|line| format!("# {line}\n")).collect();
+        format!("\n# The hook `{name}` of this machine:\n{}", lines.concat())
+    });
+    commented.collect()
 }
 
 /// What a profile means on this machine.

@@ -136,6 +136,12 @@ impl Session {
 
     /// Set when the user wants the run to end.
     #[must_use]
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.interrupted)
+    }
+
+    /// Whether the user wants it to end.
+    #[must_use]
     pub fn interrupted(&self) -> &AtomicBool {
         &self.interrupted
     }

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -33,6 +35,8 @@ pub struct Call {
     pub time_limit: Option<Duration>,
     /// Its private folder, which its caller removes.
     pub folder: PathBuf,
+    /// Once this is set, a run of it is stopped.
+    pub cancel: Option<Arc<AtomicBool>>,
 }
 
 /// A hook that is running.
@@ -142,6 +146,7 @@ impl Call {
             variables: &variables,
             folder: Some(&self.folder),
             input,
+            cancel: self.cancel.as_ref(),
         };
         let facts_start = facts.metadata().map_or(0, |metadata| metadata.len());
         let running = program.start(on_line).map_err(|source| self.failed(source, Vec::new()))?;

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{Plan, Quiesced, Surroundings, dumps};
 use crate::format::snapshot::Problem;
 use crate::hook::HookError;
-use crate::operation::backup::{BackupError, HookResults, Stream, Substitute};
-use crate::profile::Role;
+use crate::operation::backup::{HookResults, Stream, Substitute};
+use crate::profile::{HookUse, Role};
 
 /// A run for one profile, from the moment something may stand still until it goes on.
 pub struct Around {
@@ -29,28 +29,29 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Around {
-    /// Lets everything stand still that the profile says.
-    ///
-    /// # Errors
-    /// [`HookError`]; what was stopped goes on again then.
-    pub fn begin(
-        surroundings: &Surroundings,
-        profile: &str,
-        plan: Plan,
-        lets_go_early: bool,
-    ) -> Result<Self, HookError> {
+    /// Lets everything stand still that the profile says. What does not is a problem of the run: a backup of what moves
+    /// is worth more than none, and is not called complete.
+    #[must_use]
+    pub fn begin(surroundings: &Surroundings, profile: &str, mut plan: Plan, lets_go_early: bool) -> Self {
         let mut still = Quiesced::new(surroundings.clone());
         let mut set_up = Vec::new();
         for role in [Role::Quiesce, Role::Other] {
-            for used in plan.hooks.iter().filter(|used| used.role == role) {
-                let facts = still.begin(profile, &plan.roots, used)?;
+            let hooks: Vec<HookUse> = plan.hooks.iter().filter(|used| used.role == role).cloned().collect();
+            for used in &hooks {
+                let facts = match still.begin(profile, &plan.roots, used) {
+                    Ok(facts) => facts,
+                    Err(error) => {
+                        plan.problems.push(begin_failed(surroundings, used, &error));
+                        continue;
+                    }
+                };
                 set_up.extend(substitutes(facts.substitutes));
                 for warning in facts.warnings {
                     surroundings.listener.warning(&format!("{}: {warning}", used.hook));
                 }
             }
         }
-        Ok(Self {
+        Self {
             snapshots: Mutex::new((Quiesced::new(surroundings.clone()), None)),
             surroundings: surroundings.clone(),
             profile: profile.to_owned(),
@@ -58,7 +59,7 @@ impl Around {
             still: Mutex::new(still),
             set_up,
             lets_go_early,
-        })
+        }
     }
 
     /// The dumps, to be read one after the other, and what cannot be dumped.
@@ -68,24 +69,21 @@ impl Around {
     }
 
     /// Once the dumps are read: makes snapshots of file systems, and says what is read in place of what.
-    ///
-    /// # Errors
-    /// [`BackupError::Prepare`] when there is no snapshot.
-    pub fn after_streams(&self) -> Result<Vec<Substitute>, BackupError> {
+    pub fn after_streams(&self) -> (Vec<Substitute>, Vec<Problem>) {
         let mut snapshots = lock(&self.snapshots);
         if let Some(known) = &snapshots.1 {
-            return Ok(known.clone());
+            return (known.clone(), Vec::new());
         }
         let mut all = self.set_up.clone();
-        let mut made = false;
+        let (mut made, mut problems) = (false, Vec::new());
         for used in self.plan.hooks.iter().filter(|used| used.role == Role::Snapshot) {
-            let begun = snapshots.0.begin(&self.profile, &self.plan.roots, used);
-            let facts = begun.map_err(|error| BackupError::Prepare {
-                message: format!("there is no snapshot of the file system to read: {}", error.in_one_line()),
-                hint: error.hint(),
-            })?;
-            made |= !facts.substitutes.is_empty();
-            all.extend(substitutes(facts.substitutes));
+            match snapshots.0.begin(&self.profile, &self.plan.roots, used) {
+                Ok(facts) => {
+                    made |= !facts.substitutes.is_empty();
+                    all.extend(substitutes(facts.substitutes));
+                }
+                Err(error) => problems.push(begin_failed(&self.surroundings, used, &error)),
+            }
         }
         snapshots.1 = Some(all.clone());
         drop(snapshots);
@@ -93,7 +91,7 @@ impl Around {
             // A failure is told, and tried again at the end.
             let _ = lock(&self.still).end();
         }
-        Ok(all)
+        (all, problems)
     }
 
     /// Lets everything go on. False when something does not.
@@ -109,6 +107,13 @@ impl Around {
     pub fn roots(&self) -> &[PathBuf] {
         &self.plan.roots
     }
+}
+
+/// Without it what is read moves.
+fn begin_failed(surroundings: &Surroundings, used: &HookUse, error: &HookError) -> Problem {
+    let message = format!("what is read did not stand still: {}; {}", error.in_one_line(), error.hint());
+    surroundings.listener.warning(&format!("{}: {message}", used.hook));
+    Problem { kind: "dump".into(), path: used.hook.clone().into_bytes(), message }
 }
 
 fn substitutes(facts: Vec<crate::hook::Substitute>) -> impl Iterator<Item = Substitute> {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::config_file::look_up;
 use super::prepare::below;
-use crate::profile::Detect;
+use crate::profile::{Detect, Format};
 
 /// No configuration of an application is larger, in bytes.
 const MAX_LEN: u64 = 4 << 20;
@@ -39,9 +39,15 @@ impl std::fmt::Debug for Detected {
     }
 }
 
-/// Reads the first of the files that exists.
+/// Reads the environment of the service where the application is told so, else the first of the files that exists.
 #[must_use]
-pub fn detect(detect: &Detect, roots: &[PathBuf]) -> Option<Detected> {
+pub fn detect(detect: &Detect, roots: &[PathBuf], environment: &str) -> Option<Detected> {
+    let told = Detect { format: Format::Env, default: None, ..detect.clone() };
+    if detect.env
+        && let Some(found) = in_text(&told, environment)
+    {
+        return Some(found);
+    }
     let files = detect.files.iter().flat_map(|pattern| below(roots, pattern));
     for file in files {
         let Some(text) = read(&file) else { continue };
@@ -180,7 +186,6 @@ pub(super) fn decoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Format;
 
     #[test]
     fn a_url_is_taken_apart() {

@@ -5,6 +5,7 @@
 
 mod around;
 mod config_file;
+mod container;
 mod detect;
 mod dumps;
 mod load;
@@ -14,6 +15,7 @@ mod quiesce;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use around::Around;
 pub use detect::{Detected, detect};
@@ -45,6 +47,8 @@ pub struct Surroundings {
     pub scratch: PathBuf,
     /// Home folder, for `~/`.
     pub home: Option<PathBuf>,
+    /// Once this is set, dumps and whatever else can be stopped are.
+    pub cancel: Arc<AtomicBool>,
     /// Who hears of it.
     pub listener: Arc<dyn Listener>,
 }
@@ -65,7 +69,13 @@ impl Surroundings {
             source,
         })?;
         let variables = variables(profile, roots, used);
-        let call = Call { hook, variables, time_limit: Some(used.time_limit), folder: folder.path().to_owned() };
+        let call = Call {
+            hook,
+            variables,
+            time_limit: Some(used.time_limit),
+            folder: folder.path().to_owned(),
+            cancel: Some(Arc::clone(&self.cancel)),
+        };
         Ok(Ready { call, _folder: folder })
     }
 

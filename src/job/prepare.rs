@@ -3,6 +3,7 @@
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use super::container::describe;
 use super::{Detected, Surroundings, detect};
 use crate::format::snapshot::Problem;
 use crate::profile::{HookUse, Need, Profile, Role, Service, SqliteFile, State};
@@ -43,8 +44,23 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
     let mut plan = Plan::default();
     let known = profile.known();
     plan.stateless = profile.candidates && known.is_some_and(|service| service.state == State::Stateless);
+    let described = profile.container.as_ref().and_then(|container| match describe(container) {
+        Ok(described) => Some(described),
+        Err(error) => {
+            let message = format!("{} cannot be asked where its folders lie: {error}", container.name);
+            surroundings.listener.warning(&message);
+            None
+        }
+    });
     if profile.candidates {
-        for candidate in &profile.paths {
+        if let (Some(described), Some(service)) = (&described, known) {
+            let places = service.container_roots.iter().map(Path::new);
+            plan.roots
+                .extend(places.filter_map(|inside| described.on_this_machine(inside)).filter(|path| path.exists()));
+        }
+        // What the container says is certain; the usual places are guesses.
+        let guesses = if plan.roots.is_empty() { profile.paths.as_slice() } else { &[] };
+        for candidate in guesses {
             let places = expand(candidate, surroundings.home.as_deref());
             if places.is_empty() {
                 plan.absent.push(candidate.clone());
@@ -64,7 +80,8 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
         plan.include.clone_from(&profile.include);
     }
     plan.exclude.extend(profile.exclude.iter().cloned());
-    find_databases(profile, surroundings, &mut plan)?;
+    let environment = described.map(|described| described.environment).unwrap_or_default();
+    find_databases(profile, surroundings, &environment, &mut plan)?;
     if let Some(service) = known {
         plan.needs = service.need.iter().filter(|need| !is_met(need, &plan)).cloned().collect();
     }
@@ -72,9 +89,16 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
 }
 
 /// Of the databases of a profile, those that the application uses.
-fn find_databases(profile: &Profile, surroundings: &Surroundings, plan: &mut Plan) -> std::io::Result<()> {
-    plan.detected =
-        profile.known().and_then(|service| service.detect.as_ref()).and_then(|how| detect(how, &plan.roots));
+fn find_databases(
+    profile: &Profile,
+    surroundings: &Surroundings,
+    environment: &str,
+    plan: &mut Plan,
+) -> std::io::Result<()> {
+    plan.detected = profile
+        .known()
+        .and_then(|service| service.detect.as_ref())
+        .and_then(|how| detect(how, &plan.roots, environment));
     let engine = plan.detected.as_ref().map(|detected| detected.engine.clone());
     let used = |when: &Option<String>| when.is_none() || *when == engine;
     for file in profile.sqlite_files.iter().filter(|file| used(&file.when)) {

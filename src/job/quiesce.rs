@@ -91,7 +91,13 @@ fn forget(surroundings: &Surroundings, pending: Pending) {
 fn end_one(surroundings: &Surroundings, call: &Call, pending: Pending, facts: &Facts) -> bool {
     let mut variables = call.variables.clone();
     variables.push(("BK_STATE".into(), facts.state.clone().unwrap_or_default().into()));
-    let ending = Call { hook: call.hook.clone(), variables, time_limit: call.time_limit, folder: call.folder.clone() };
+    let ending = Call {
+        hook: call.hook.clone(),
+        variables,
+        time_limit: call.time_limit,
+        folder: call.folder.clone(),
+        cancel: None,
+    };
     match ending.run("end", None, surroundings.hear(&call.hook.name)) {
         Ok(finished) => {
             for warning in &finished.facts.warnings {
@@ -146,6 +152,7 @@ pub fn recover(surroundings: &Surroundings) -> std::io::Result<bool> {
             variables: pending.variables.clone(),
             time_limit: Some(RECOVERY_LIMIT),
             folder: folder.path().to_owned(),
+            cancel: None,
         };
         let facts = pending.facts.clone();
         sound &= end_one(surroundings, &call, pending, &facts);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::dumps::{HookUse, Moments, SqliteFile};
+use super::dumps::{Container, HookUse, Moments, SqliteFile};
 use super::origin::{Origin, Origins};
 use super::service::Service;
 use crate::source::exclude::{LintLevel, Rules, Verdict, lint};
@@ -128,6 +128,8 @@ pub struct Profile {
     pub service: Option<&'static str>,
     /// The paths are those where the service may keep its data; those that exist are meant.
     pub candidates: bool,
+    /// The container that the service runs in.
+    pub container: Option<Container>,
     /// SQLite databases that must be among the files.
     pub sqlite_files: Vec<SqliteFile>,
     /// Hooks, in the order in which they were said.
@@ -155,6 +157,7 @@ impl Profile {
             to: Vec::new(),
             service: None,
             candidates: false,
+            container: None,
             sqlite_files: Vec::new(),
             hooks: Vec::new(),
             moments: Moments::default(),

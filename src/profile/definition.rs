@@ -194,6 +194,7 @@ fn profile(profile: &Profile) -> Table {
         .put_some("exclude-larger-than", size(profile.exclude_larger_than))
         .put_list("exclude-if-present", &profile.exclude_if_present)
         .put("sqlite", profile.sqlite)
+        .put_some("container", profile.container.as_ref().map(container))
         .put_tables("database", databases)
         .put_tables("hook", hooks)
         .put_moments(&profile.moments)

@@ -178,6 +178,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("sqlite", Kind::Switch, "Copy live SQLite databases consistently."),
             key("use", Kind::Text, "A built-in profile, or another of yours, that this one changes."),
             key("database", Kind::Tables(DATABASE), "A database that is dumped; instead of those of `use`."),
+            key("container", Kind::Table(CONTAINER), "The container of the service: bk asks it where its folders lie."),
             key("hook", Kind::Tables(HOOK), "A hook that is run; besides those of `use`."),
             key(
                 "quiesce",
@@ -190,7 +191,7 @@ pub(super) const SECTIONS: &[Section] = &[
             FAILED,
             FINALLY,
         ],
-        later: &["keep", "verify", "max-age", "schedule", "notify", "container", "exclude-file", "drill"],
+        later: &["keep", "verify", "max-age", "schedule", "notify", "exclude-file", "drill"],
     },
 ];
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::dumps::{RawCommand, RawDatabase, RawHook, RawQuiesce, RawSnapshot};
+use super::dumps::{Container, RawCommand, RawDatabase, RawHook, RawQuiesce, RawSnapshot};
 use crate::size::ByteSize;
 
 /// A value and the bytes of the file it stands in.
@@ -76,6 +76,7 @@ pub(super) struct RawProfile {
     pub r#use: Typed<String>,
     pub database: Tables<RawDatabase>,
     pub hook: Tables<RawHook>,
+    pub container: Typed<Container>,
     pub quiesce: Typed<RawQuiesce>,
     pub snapshot: Typed<RawSnapshot>,
     pub before: Tables<RawCommand>,

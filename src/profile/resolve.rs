@@ -206,6 +206,7 @@ fn read_profile(
         to: to.unwrap_or(if base.to.is_empty() { default_to } else { base.to }),
         service: base.service,
         candidates,
+        container: scope.value("container", &raw.container)?.or(base.container),
         sqlite_files,
         hooks,
         moments: read_moments(

@@ -48,14 +48,9 @@ pub enum BackupError {
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What had to happen before the files are read failed.
-    #[error("{message}")]
-    Prepare {
-        /// What failed.
-        message: String,
-        /// What to do.
-        hint: String,
-    },
+    /// There is nothing to keep, because no dump succeeded.
+    #[error("there is no dump and no file to keep: {0}")]
+    NoDump(String),
     /// What the run needs from the system failed.
     #[error("a thread of the run ended without a result")]
     Thread,
@@ -249,7 +244,10 @@ fn gather(
         let finishing: Vec<_> = (0..FINISHERS).map(|_| scope.spawn(|| writer.finish_packs())).collect();
         // What programs print comes first: a dump must never refer to files that were read before it.
         let gathered = file::read_streams(&shared, streams).and_then(|streamed| {
-            let substitutes = options.after_streams.map_or_else(|| Ok(Vec::new()), |after| after())?;
+            let (substitutes, wrong) = options.after_streams.map(|after| after()).unwrap_or_default();
+            for problem in wrong {
+                problems.add(&problem.kind, &problem.path, problem.message);
+            }
             let (mut roots, mut statistics) = walk(&shared, &substitutes)?;
             for (root, size) in streamed {
                 statistics.files += 1;
@@ -282,10 +280,7 @@ fn gather(
     }
     let (roots, statistics) = gathered?;
     if roots.is_empty() && problems.has("dump") {
-        return Err(BackupError::Prepare {
-            message: format!("there is no dump and no file to keep: {}", problems.describe_roots()),
-            hint: "`bk doctor` says what each dump lacks".into(),
-        });
+        return Err(BackupError::NoDump(problems.describe_roots()));
     }
     if roots.is_empty() {
         return Err(BackupError::NoSource(problems.describe_roots()));

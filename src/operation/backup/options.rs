@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::BackupError;
 use crate::chunk::Class;
 use crate::format::snapshot::{HookResult, Problem};
 use crate::source::exclude::Rules;
@@ -87,8 +86,8 @@ pub struct Substitute {
     pub stands_for: PathBuf,
 }
 
-/// Called once all streams are read and before the walk begins; says what is read in place of what.
-pub type AfterStreams<'a> = &'a (dyn Fn() -> Result<Vec<Substitute>, BackupError> + Sync);
+/// Called once all streams are read and before the walk begins; says what is read in place of what, and what is wrong.
+pub type AfterStreams<'a> = &'a (dyn Fn() -> (Vec<Substitute>, Vec<Problem>) + Sync);
 
 /// A run.
 #[derive(Default)]

@@ -60,6 +60,12 @@ pub enum CommandError {
         /// Its name, as given.
         program: String,
     },
+    /// It was stopped because the run was.
+    #[error("program `{program}` was stopped with the run")]
+    Interrupted {
+        /// Its name, as given.
+        program: String,
+    },
     /// Its output could not be read.
     #[error("the output of program `{program}` cannot be read")]
     Read {
@@ -100,7 +106,9 @@ impl CommandError {
             Self::WantsTerminal { .. } => {
                 "give it its password by a file or by its own options, so that it need not ask"
             }
-            Self::Read { .. } | Self::Unread { .. } | Self::Lost { .. } => "run the command again",
+            Self::Interrupted { .. } | Self::Read { .. } | Self::Unread { .. } | Self::Lost { .. } => {
+                "run the command again"
+            }
         }
     }
 

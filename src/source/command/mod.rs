@@ -26,6 +26,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Program<'a> {
     pub folder: Option<&'a Path>,
     /// What it reads.
     pub input: Input,
+    /// Once this is set, reading its output stops it.
+    pub cancel: Option<&'a Arc<AtomicBool>>,
 }
 
 /// What a program finds at its standard input.
@@ -93,7 +96,15 @@ impl Program<'_> {
             let _ = waitpid(Some(group), WaitOptions::empty());
             return Err(CommandError::NotStarted { program, source });
         }
-        Ok(Running { program, time_limit: self.time_limit, watch, input, piece: Vec::new(), taken: 0 })
+        Ok(Running {
+            program,
+            time_limit: self.time_limit,
+            watch,
+            input,
+            cancel: self.cancel.map(Arc::clone),
+            piece: Vec::new(),
+            taken: 0,
+        })
     }
 }
 
@@ -134,6 +145,7 @@ pub struct Running {
     time_limit: Option<Duration>,
     watch: Arc<Watch>,
     input: Option<ChildStdin>,
+    cancel: Option<Arc<AtomicBool>>,
     piece: Vec<u8>,
     /// Bytes of `piece` already handed out.
     taken: usize,
@@ -177,6 +189,7 @@ impl Running {
                 CommandError::TimeLimit { program, limit: self.time_limit.unwrap_or_default(), stderr: stderr() }
             }
             (Some(Cut::WantsTerminal), _) => CommandError::WantsTerminal { program },
+            (Some(Cut::Interrupted), _) => CommandError::Interrupted { program },
             (Some(Cut::Unread), _) => CommandError::Unread { program },
             (Some(Cut::Broken(kind)), _) => CommandError::Read { program, source: kind.into() },
             (_, Some(Exit::Code(code))) if code != 0 => CommandError::Failed { program, code, stderr: stderr() },
@@ -203,7 +216,7 @@ impl Read for Running {
         }
         if self.taken >= self.piece.len() {
             self.taken = 0;
-            self.piece = match self.watch.next_piece() {
+            self.piece = match self.watch.next_piece(self.cancel.as_deref()) {
                 Ok(piece) => piece.unwrap_or_default(),
                 Err(()) => {
                     self.piece = Vec::new();

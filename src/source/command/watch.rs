@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ const LINGER: Duration = Duration::from_millis(if cfg!(test) { 700 } else { 5000
 const GRACE: Duration = Duration::from_millis(if cfg!(test) { 700 } else { 3000 });
 /// How long the last messages are waited for once the program has ended.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How often a waiting reader looks whether it is to stop.
+const LOOK_UP: Duration = Duration::from_millis(100);
 /// How long a killed program is waited for; one stuck in the kernel is reaped later by its thread.
 const REAP: Duration = Duration::from_secs(5);
 
@@ -45,6 +48,7 @@ pub(super) enum Cut {
     HeldOpen,
     WantsTerminal,
     Unread,
+    Interrupted,
     Broken(ErrorKind),
 }
 
@@ -119,10 +123,22 @@ impl Watch {
     }
 
     /// The next piece of output; `None` at a good end: all was read and the program exited with 0.
-    pub(super) fn next_piece(&self) -> Result<Option<Vec<u8>>, ()> {
-        let mut state = self.wait_while(|state| {
+    ///
+    /// Once `cancel` is set the program is stopped, and its output is not whole.
+    pub(super) fn next_piece(&self, cancel: Option<&AtomicBool>) -> Result<Option<Vec<u8>>, ()> {
+        let waits = |state: &State| {
             state.cut.is_none() && state.pieces.is_empty() && !(state.stdout_ended && state.exit.is_some())
-        });
+        };
+        let mut state = loop {
+            let state = self.wait_while_within(cancel.map(|_| LOOK_UP), waits);
+            let cancelled = cancel.is_some_and(|cancel| cancel.load(Ordering::Relaxed));
+            if cancelled && state.cut.is_none() {
+                drop(state);
+                self.update(|state| state.cut = Some(Cut::Interrupted));
+            } else if !waits(&state) {
+                break state;
+            }
+        };
         if state.cut.is_some() {
             return Err(());
         }

@@ -135,6 +135,9 @@ pub fn copy_at(
     options: &CopyOptions,
 ) -> Result<DatabaseCopy, SqliteError> {
     let original = Original::find(dir, name, display)?;
+    if original.has_log() && original.stands_still() {
+        return original.copy_with_log(scratch, options);
+    }
     let stage = match original.transfer(Access::Locked, scratch, options)? {
         Transfer::Done(stage) => stage,
         Transfer::NoSidecars(cause) => original.transfer_unlocked(cause, scratch, options)?,
@@ -215,6 +218,32 @@ impl<'a> Original<'a> {
             let found = rustix::fs::statat(self.dir, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
             found.err() != Some(Errno::NOENT)
         })
+    }
+
+    /// Whether nobody can write here: a snapshot of a file system, or one that is mounted read-only.
+    fn stands_still(&self) -> bool {
+        let writable = rustix::fs::accessat(self.dir, ".", rustix::fs::Access::WRITE_OK, AtFlags::empty());
+        writable == Err(Errno::ROFS)
+    }
+
+    /// Where nobody writes, the database and its log belong together as they are, but SQLite wants to write beside
+    /// them: a copy of both is read instead.
+    fn copy_with_log(&self, scratch: &Path, options: &CopyOptions) -> Result<DatabaseCopy, SqliteError> {
+        let failed = |source| scratch_error(scratch, source);
+        let folder = tempfile::Builder::new().prefix(".bk-sqlite-").tempdir_in(scratch).map_err(failed)?;
+        for ending in [&b""[..], b"-wal", b"-journal"] {
+            let name = [self.name, ending].concat();
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut from = match rustix::fs::openat(self.dir, name.as_slice(), flags, Mode::empty()) {
+                Ok(file) => File::from(file),
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(unreachable(self.display, error)),
+            };
+            let mut to = File::create(folder.path().join(OsStr::from_bytes(&name))).map_err(failed)?;
+            io::copy(&mut from, &mut to).map_err(failed)?;
+        }
+        let path = folder.path().join(OsStr::from_bytes(self.name));
+        copy(&path, scratch, options)
     }
 
     fn open(&self, access: Access, busy: Duration) -> rusqlite::Result<Connection> {

@@ -30,9 +30,8 @@ fn table(keys: &[Key]) -> Value {
 
 fn section(section: &Section) -> Value {
     let mut table = table(section.keys);
-    match section.name {
-        "repository" => table["required"] = json!(["location"]),
-        _ => {}
+    if section.name == "repository" {
+        table["required"] = json!(["location"]);
     }
     if section.named {
         table = json!({ "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": table });

@@ -1,12 +1,15 @@
 # shellcheck shell=sh
 # bk puts this in front of every built-in hook (after its first line). Words for hooks:
 #   warn TEXT · fail TEXT · problem TEXT HINT · fact KEY TEXT… · need_tool CMD… · share NAME TEXT · read_password
-#   runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
+#   rows FILE · copy_with_end BYTES · runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
 
 set -eu
 umask 077
 # Descriptor 4 is this script. What a hook starts must not hold it.
 exec 4<&-
+
+# A folder for this run alone: what an earlier one left there must not be taken for ours.
+BK_SCRATCH=$(mktemp -d "${BK_SCRATCH:?is not set}/XXXXXX")
 
 newline='
 '
@@ -28,6 +31,17 @@ fact() {
         shift 2
     done
     printf '{%s}\n' "$line" >&3
+}
+
+# The file holds a line `"TABLE": COUNT` for each table.
+rows() { printf '{"rows": {%s}}\n' "$(paste -s -d , "$1")" >&3; }
+
+# Copies 0 to 1, and its last bytes to $BK_SCRATCH/end.
+copy_with_end() {
+    mkfifo "$BK_SCRATCH/copy"
+    tail -c "$1" <"$BK_SCRATCH/copy" >"$BK_SCRATCH/end" &
+    tee "$BK_SCRATCH/copy" || return 1
+    wait "$!"
 }
 
 warn() { fact warning "$1"; }

@@ -85,14 +85,19 @@ as_user() {
     fi
 }
 
+# Checked here, since what `has_tool` says is not shown.
+case ${BK_CONTAINER_RUNTIME:=podman} in
+    podman | docker) ;;
+    *) fail "$BK_CONTAINER_RUNTIME is not a container runtime that bk knows: podman or docker" ;;
+esac
+case ${BK_CONTAINER:-} in -*) fail "$BK_CONTAINER is not the name of a container" ;; esac
+for user in "${BK_CONTAINER_OWNER:-}" "${BK_SET_SYSTEM_USER:-}"; do
+    [ -z "$user" ] || id -u -- "$user" >/dev/null 2>&1 || fail "there is no system user $user"
+done
+
 runtime() {
-    case ${BK_CONTAINER_RUNTIME:=podman} in
-        podman | docker) ;;
-        *) fail "$BK_CONTAINER_RUNTIME is not a container runtime that bk knows: podman or docker" ;;
-    esac
     if [ -n "${BK_CONTAINER_OWNER:-}" ] && [ "$BK_CONTAINER_OWNER" != "$(id -un)" ]; then
-        owner_id=$(id -u -- "$BK_CONTAINER_OWNER") || fail "there is no system user $BK_CONTAINER_OWNER"
-        as_user "$BK_CONTAINER_OWNER" env "XDG_RUNTIME_DIR=/run/user/$owner_id" "$BK_CONTAINER_RUNTIME" "$@"
+        as_user "$BK_CONTAINER_OWNER" env "XDG_RUNTIME_DIR=/run/user/$(id -u -- "$BK_CONTAINER_OWNER")" "$BK_CONTAINER_RUNTIME" "$@"
     else
         "$BK_CONTAINER_RUNTIME" "$@" 3>&-
     fi
@@ -103,7 +108,6 @@ inside() {
         as_user "$run_as" "$@"
         return
     fi
-    case $BK_CONTAINER in -*) fail "$BK_CONTAINER is not the name of a container" ;; esac
     set -- "$BK_CONTAINER" "$@"
     [ -z "${BK_CONTAINER_USER:-}" ] || set -- --user "$BK_CONTAINER_USER" "$@"
     for name in $shared; do

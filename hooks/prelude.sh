@@ -25,12 +25,12 @@ json_string() {
 }
 
 fact() {
-    line=
+    fact_line=
     while [ $# -ge 2 ]; do
-        line="$line${line:+, }\"$1\": \"$(json_string "$2")\""
+        fact_line="$fact_line${fact_line:+, }\"$1\": \"$(json_string "$2")\""
         shift 2
     done
-    printf '{%s}\n' "$line" >&3
+    printf '{%s}\n' "$fact_line" >&3
 }
 
 # The file holds a line `"TABLE": COUNT` for each table.
@@ -74,14 +74,14 @@ read_password() {
 
 # The folder of work is bk's own (0700), so that other users start in /.
 as_user() {
-    user=$1
+    other=$1
     shift
-    if [ -z "$user" ] || [ "$user" = "$(id -un)" ]; then
+    if [ -z "$other" ] || [ "$other" = "$(id -un)" ]; then
         "$@" 3>&-
     else
-        home=$(getent passwd "$user" | cut -d: -f6)
-        [ -n "$home" ] || fail "there is no system user $user"
-        (cd / && exec runuser -u "$user" -- env "HOME=$home" "$@" 3>&-)
+        other_home=$(getent passwd "$other" | cut -d: -f6)
+        [ -n "$other_home" ] || fail "there is no system user $other"
+        (cd / && exec runuser -u "$other" -- env "HOME=$other_home" "$@" 3>&-)
     fi
 }
 
@@ -110,8 +110,8 @@ inside() {
     fi
     set -- "$BK_CONTAINER" "$@"
     [ -z "${BK_CONTAINER_USER:-}" ] || set -- --user "$BK_CONTAINER_USER" "$@"
-    for name in $shared; do
-        set -- --env "$name" "$@"
+    for variable in $shared; do
+        set -- --env "$variable" "$@"
     done
     # Never -t: a terminal changes bytes.
     runtime exec -i "$@"

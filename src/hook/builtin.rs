@@ -14,6 +14,7 @@ pub const BUILT_IN: &[(&str, &str)] = hooks![
     "container",
     "gitea",
     "influxdb",
+    "libvirt",
     "lvm",
     "mariadb",
     "nextcloud",

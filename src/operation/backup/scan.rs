@@ -68,6 +68,8 @@ struct Scanner<'a> {
     matcher: Matcher,
     filesystems: HashMap<(u32, u32), u64>,
     own: Option<((u32, u32), u64)>,
+    /// Folders inside of roots that something else stands for.
+    read_elsewhere: Vec<Vec<u8>>,
 }
 
 /// The other end is gone: the run is over.
@@ -96,8 +98,17 @@ pub(super) fn scan(shared: &Shared<'_>, substitutes: &[Substitute], items: Sende
         matcher: Matcher::default(),
         filesystems: HashMap::new(),
         own: own.map(|stat| (stat.device, stat.inode)),
+        read_elsewhere: Vec::new(),
     };
-    for root in &shared.options.roots {
+    let roots = &shared.options.roots;
+    // What stands for a folder inside of a root is a root of its own.
+    let inside: Vec<_> = substitutes
+        .iter()
+        .map(|one| &one.stands_for)
+        .filter(|folder| roots.iter().any(|root| folder.starts_with(root) && *folder != root))
+        .collect();
+    scanner.read_elsewhere = inside.iter().map(|folder| folder.as_os_str().as_bytes().to_vec()).collect();
+    for root in roots.iter().chain(inside) {
         if scanner.scan_root(root).is_err() {
             return;
         }
@@ -254,7 +265,7 @@ impl Scanner<'_> {
             let is_folder = stat.file_type == FileType::Directory;
             let relative = self.path.get(self.root_len + 1..).unwrap_or_default();
             let verdict = self.matcher.verdict(relative, is_folder);
-            if verdict == Verdict::Skip {
+            if verdict == Verdict::Skip || (is_folder && self.read_elsewhere.contains(&self.path)) {
                 continue;
             }
             let before = self.parent_entry(frame, name.as_bytes());

@@ -21,7 +21,7 @@ use crate::size::ByteSize;
 use crate::source::command::{CommandError, Program};
 use crate::source::exclude::Rules;
 use crate::store::{LocalStore, Location};
-use crate::ui::text::{duration, path_text};
+use crate::ui::text::{count, duration, path_text};
 use crate::ui::{Exit, Failure};
 
 /// Back up a profile, folders, files, or what a program prints
@@ -431,8 +431,8 @@ fn report(session: &Session, opened: &Opened, job: &Job, stats: &BackupStats, dr
     }
     let size = |bytes| ByteSize(bytes).to_string();
     screen.note(&format!(
-        "{} files, {} ({} new, {} changed, {} unchanged) in {}",
-        counted.files,
+        "{}, {} ({} new, {} changed, {} unchanged) in {}",
+        count(counted.files, "file", "files"),
         size(counted.total_bytes),
         counted.new_files,
         counted.changed_files,

@@ -1,6 +1,9 @@
 //! What a profile means on this machine: which folders, which patterns, which databases, and what is missing.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use super::container::describe;
@@ -14,6 +17,8 @@ use crate::source::exclude::{Rules, Verdict};
 pub struct Plan {
     /// What is read.
     pub roots: Vec<PathBuf>,
+    /// Where in each of them the data folder of the service begins.
+    pub anchors: Vec<PathBuf>,
     /// Places where the service may keep data, and does not here.
     pub absent: Vec<PathBuf>,
     /// Patterns of what is left out.
@@ -72,11 +77,14 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
         plan.roots.clone_from(&profile.paths);
     }
     if let Some(service) = known {
-        for root in &plan.roots {
-            plan.exclude.extend(anchored(service, root, profile.candidates, service.exclude.keys()));
-            plan.include.extend(anchored(service, root, profile.candidates, profile.include.iter()));
+        let begins = |root: &PathBuf| if profile.candidates { root.clone() } else { anchor(service, root) };
+        plan.anchors = plan.roots.iter().map(begins).collect();
+        for anchor in &plan.anchors {
+            plan.exclude.extend(anchored(anchor, service.exclude.keys()));
+            plan.include.extend(anchored(anchor, profile.include.iter()));
         }
     } else {
+        plan.anchors.clone_from(&plan.roots);
         plan.include.clone_from(&profile.include);
     }
     plan.exclude.extend(profile.exclude.iter().cloned());
@@ -98,11 +106,11 @@ fn find_databases(
     plan.detected = profile
         .known()
         .and_then(|service| service.detect.as_ref())
-        .and_then(|how| detect(how, &plan.roots, environment));
+        .and_then(|how| detect(how, &plan.anchors, environment));
     let engine = plan.detected.as_ref().map(|detected| detected.engine.clone());
     let used = |when: &Option<String>| when.is_none() || *when == engine;
     for file in profile.sqlite_files.iter().filter(|file| used(&file.when)) {
-        let found: Vec<PathBuf> = below(&plan.roots, &file.path).into_iter().filter(|path| path.is_file()).collect();
+        let found: Vec<PathBuf> = below(&plan.anchors, &file.path).into_iter().filter(|path| path.is_file()).collect();
         let other_engine = engine.as_ref().is_some_and(|engine| engine != "sqlite");
         if found.is_empty() && !file.optional && !other_engine && !plan.roots.is_empty() {
             plan.problems.push(Problem {
@@ -159,8 +167,10 @@ fn fill(
             Some(folder) => folder,
             None => secrets.insert(crate::hook::private_folder(scratch)?),
         };
-        let path = folder.path().join(format!("password-{}", hook.hook));
-        std::fs::write(&path, password.as_bytes())?;
+        let number = std::fs::read_dir(folder.path())?.count();
+        let path = folder.path().join(format!("password-{number}"));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(password.as_bytes())?;
         hook.settings.insert("password-file".to_owned(), vec![path.to_string_lossy().into_owned()]);
     }
     Ok(())
@@ -182,18 +192,12 @@ fn is_met(need: &Need, plan: &Plan) -> bool {
             std::fs::read(path).is_ok_and(|bytes| bytes.windows(text.len().max(1)).any(|part| part == text.as_bytes()))
         }
     };
-    let found: Vec<PathBuf> = need.any.iter().flat_map(|pattern| below(&plan.roots, pattern)).collect();
+    let found: Vec<PathBuf> = need.any.iter().flat_map(|pattern| below(&plan.anchors, pattern)).collect();
     plan.roots.is_empty() || found.iter().any(|path| kept(path) && says_it(path))
 }
 
-/// The patterns of a service, as absolute ones: anchored at its data folder, wherever in `root` that lies.
-fn anchored<'a>(
-    service: &Service,
-    root: &Path,
-    is_candidate: bool,
-    patterns: impl Iterator<Item = &'a String>,
-) -> Vec<String> {
-    let anchor = if is_candidate { root.to_owned() } else { anchor(service, root) };
+/// The patterns of a service, as absolute ones: anchored at its data folder.
+fn anchored<'a>(anchor: &Path, patterns: impl Iterator<Item = &'a String>) -> Vec<String> {
     let escape = |path: &Path| {
         let text = path.to_string_lossy();
         text.chars()
@@ -204,8 +208,8 @@ fn anchored<'a>(
         .map(|pattern| match (pattern.strip_prefix('!'), pattern.starts_with('/')) {
             (_, true) => pattern.clone(),
             (Some(rest), _) if rest.starts_with('/') => pattern.clone(),
-            (Some(rest), _) => format!("!{}/{rest}", escape(&anchor).trim_end_matches('/')),
-            (None, _) => format!("{}/{pattern}", escape(&anchor).trim_end_matches('/')),
+            (Some(rest), _) => format!("!{}/{rest}", escape(anchor).trim_end_matches('/')),
+            (None, _) => format!("{}/{pattern}", escape(anchor).trim_end_matches('/')),
         })
         .collect()
 }
@@ -349,6 +353,6 @@ mod tests {
         let other = tree(&["Preferences.xml"]);
         assert_eq!(anchor(plex, other.path()), other.path());
         let odd = Path::new("/srv/a*b");
-        assert_eq!(anchored(plex, odd, true, ["Cache/**".to_owned()].iter()), ["/srv/a\\*b/Cache/**"]);
+        assert_eq!(anchored(odd, ["Cache/**".to_owned()].iter()), ["/srv/a\\*b/Cache/**"]);
     }
 }

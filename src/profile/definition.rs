@@ -122,7 +122,13 @@ fn settings(settings: &BTreeMap<String, Vec<String>>) -> Table {
         [one] => Value::from(one.clone()),
         several => Value::from(several.to_vec()),
     };
-    settings.iter().map(|(key, values)| (key.clone(), value(values))).collect()
+    let secret =
+        |key: &str| !key.ends_with("-file") && ["password", "token", "secret"].iter().any(|word| key.contains(word));
+    let shown = |(key, values): (&String, &Vec<String>)| {
+        let value = if secret(key) { Value::from(LEFT_OUT) } else { value(values) };
+        (key.clone(), value)
+    };
+    settings.iter().map(shown).collect()
 }
 
 /// A hook with its settings, as a table `key` names.
@@ -270,6 +276,14 @@ mod tests {
         for (location, shown) in cases {
             assert_eq!(without_password(location), shown);
         }
+    }
+
+    #[test]
+    fn secrets_among_the_settings_of_hooks_are_left_out() {
+        let told = [("password", "hunter2"), ("api-token", "hunter2"), ("password-file", "/run/key"), ("name", "shop")];
+        let told = told.into_iter().map(|(key, value)| (key.to_owned(), vec![value.to_owned()])).collect();
+        let text = settings(&told).to_string();
+        assert!(!text.contains("hunter2") && text.contains("/run/key") && text.contains("shop"), "{text}");
     }
 
     #[test]

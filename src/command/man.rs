@@ -11,8 +11,9 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::Session;
 use crate::ui::{Exit, Failure};
 
-const BY_HAND: [(&str, &str); 2] = [
+const BY_HAND: [(&str, &str); 3] = [
     ("bk.toml.5", include_str!("../../man/bk.toml.5")),
+    ("bk-hook.7", include_str!("../../man/bk-hook.7")),
     ("bk-repository.7", include_str!("../../man/bk-repository.7")),
 ];
 
@@ -134,7 +135,8 @@ fn page(command: Command, root: bool) -> Vec<u8> {
     add_list(&mut roff, "EXIT STATUS", EXIT_STATUS);
     roff.control("SH", ["SEE ALSO"]);
     let above = if root { vec![] } else { vec![bold("bk"), roman("(1), ")] };
-    let others = [bold("bk.toml"), roman("(5), "), bold("bk-repository"), roman("(7)")];
+    let others =
+        [bold("bk.toml"), roman("(5), "), bold("bk-hook"), roman("(7), "), bold("bk-repository"), roman("(7)")];
     roff.text(above.into_iter().chain(others).collect::<Vec<_>>());
     let _ = roff.to_writer(&mut page);
     page
@@ -197,7 +199,7 @@ mod tests {
     fn there_is_a_page_for_every_command_and_one_for_each_below_it() {
         let pages = pages();
         let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
-        for name in ["bk.1", "bk-config.1", "bk-config-show.1", "bk.toml.5", "bk-repository.7"] {
+        for name in ["bk.1", "bk-config.1", "bk-config-show.1", "bk.toml.5", "bk-hook.7", "bk-repository.7"] {
             assert!(names.contains(&name), "{names:?}");
         }
     }

@@ -14,6 +14,7 @@ mod load;
 mod look;
 mod ls;
 mod man;
+mod profile;
 mod recovery_kit;
 mod restore;
 mod restore_note;
@@ -105,6 +106,7 @@ pub enum Command {
     /// The passwords and keys that open the repositories
     #[command(subcommand)]
     Key(key::KeyCommand),
+    Profile(profile::ProfileArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -124,6 +126,7 @@ impl Command {
             Self::Check(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Key(command) => command.run(session),
+            Self::Profile(args) => args.run(session),
             Self::Config(args) => args.run(session),
             Self::Completions(args) => args.run(session),
             Self::Man(args) => args.run(session),

@@ -1,13 +1,13 @@
 //! What commands share that know services.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Session;
 use super::session::data_folder;
 use crate::hook::{Hook, Journal, SYSTEM_FOLDER};
 use crate::job::{Listener, Plan, Surroundings};
-use crate::profile::{Profile, Role, Service};
+use crate::profile::{Profile, Role, Service, nearest};
 use crate::ui::{Exit, Failure, Screen};
 
 /// The profile called `name`: of the configuration, else a built-in one.
@@ -25,6 +25,73 @@ pub(super) fn profile(session: &Session, name: &str) -> Option<Profile> {
     })
 }
 
+/// That there is no such profile, and which was probably meant.
+pub(super) fn unknown(session: &Session, name: &str) -> Failure {
+    let built_in =
+        Service::all().iter().flat_map(|one| std::iter::once(one.slug).chain(one.aliases.iter().map(String::as_str)));
+    let known = built_in.chain(session.config.profiles.keys().map(String::as_str));
+    let meant = nearest(name, known).map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
+    Failure::usage(
+        format!("there is no profile called `{name}`"),
+        format!(
+            "{meant}`bk profile list` shows every profile there is; begin one of your own with `bk profile new {name}`"
+        ),
+    )
+}
+
+/// The home folder, for `~/`.
+pub(super) fn home() -> Option<PathBuf> {
+    std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
+}
+
+fn hooks_folder() -> PathBuf {
+    std::env::var_os("BK_HOOKS_DIR").map_or_else(|| PathBuf::from(SYSTEM_FOLDER), PathBuf::from)
+}
+
+/// Remembers warnings; what else hooks say on the way is not the result.
+#[derive(Default)]
+pub(super) struct Overheard(Mutex<Vec<String>>);
+
+impl Overheard {
+    /// The warnings since this was asked last.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Listener for Overheard {
+    fn note(&self, _: &str) {}
+
+    fn warning(&self, message: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+    }
+}
+
+/// As [`surroundings`], for commands that only look: no folder is made, and what hooks say on the way is not shown.
+pub(super) fn looking(session: &Session, listener: Arc<dyn Listener>) -> Result<Surroundings, Failure> {
+    let data = data_folder()?;
+    let configured = session.config.defaults.scratch.clone();
+    let scratch = configured.into_iter().chain([data.join("scratch")]).find(|folder| folder.is_dir());
+    Ok(Surroundings {
+        hooks: hooks_folder(),
+        journal: Journal::new(data.join("quiesced")),
+        scratch: scratch.unwrap_or_else(std::env::temp_dir),
+        home: home(),
+        cancel: session.stop_flag(),
+        listener,
+    })
+}
+
+/// Which of the places exist where a service may keep its data.
+pub(super) fn places_here(profile: &Profile, surroundings: &Surroundings) -> Vec<PathBuf> {
+    if !profile.candidates {
+        return profile.paths.iter().filter(|path| path.exists()).cloned().collect();
+    }
+    // Nothing but the places: looking for databases may take long.
+    let places = Profile { candidates: true, ..Profile::ad_hoc(profile.paths.clone()) };
+    crate::job::plan(&places, surroundings).map(|plan| plan.roots).unwrap_or_default()
+}
+
 /// Hands on to the screen what hooks say.
 struct ToScreen(Screen);
 
@@ -38,16 +105,20 @@ impl Listener for ToScreen {
     }
 }
 
+/// Hands on to the screen what hooks say.
+pub(super) fn to_screen(session: &Session) -> Arc<dyn Listener> {
+    Arc::new(ToScreen(session.screen.clone()))
+}
+
 /// What hooks need from this machine.
 pub(super) fn surroundings(session: &Session) -> Result<Surroundings, Failure> {
-    let hooks = std::env::var_os("BK_HOOKS_DIR").map_or_else(|| PathBuf::from(SYSTEM_FOLDER), PathBuf::from);
     Ok(Surroundings {
-        hooks,
+        hooks: hooks_folder(),
         journal: Journal::new(data_folder()?.join("quiesced")),
         scratch: scratch(session)?,
-        home: std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
+        home: home(),
         cancel: session.stop_flag(),
-        listener: Arc::new(ToScreen(session.screen.clone())),
+        listener: to_screen(session),
     })
 }
 

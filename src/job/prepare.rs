@@ -17,7 +17,7 @@ use crate::source::exclude::{Rules, Verdict};
 pub struct Plan {
     /// What is read.
     pub roots: Vec<PathBuf>,
-    /// Where in each of them the data folder of the service begins.
+    /// Where in a folder of the user's choice the data folder of the service begins, when that is further below.
     pub anchors: Vec<PathBuf>,
     /// Places where the service may keep data, and does not here.
     pub absent: Vec<PathBuf>,
@@ -39,6 +39,13 @@ pub struct Plan {
     pub stateless: bool,
     /// Holds passwords for hooks; removed with this.
     _secrets: Option<tempfile::TempDir>,
+}
+
+impl Plan {
+    /// Where what a service calls by a relative path may lie.
+    fn places(&self) -> Vec<PathBuf> {
+        self.anchors.iter().chain(&self.roots).cloned().collect()
+    }
 }
 
 /// Looks at this machine.
@@ -77,14 +84,16 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
         plan.roots.clone_from(&profile.paths);
     }
     if let Some(service) = known {
-        let begins = |root: &PathBuf| if profile.candidates { root.clone() } else { anchor(service, root) };
-        plan.anchors = plan.roots.iter().map(begins).collect();
-        for anchor in &plan.anchors {
-            plan.exclude.extend(anchored(anchor, service.exclude.keys()));
-            plan.include.extend(anchored(anchor, profile.include.iter()));
+        if !profile.candidates {
+            plan.anchors = plan.roots.iter().map(|root| anchor(service, root)).collect();
+            plan.anchors.retain(|anchor| !plan.roots.contains(anchor));
+        }
+        for root in &plan.roots {
+            let start = if profile.candidates { root.clone() } else { anchor(service, root) };
+            plan.exclude.extend(anchored(&start, service.exclude.keys()));
+            plan.include.extend(anchored(&start, profile.include.iter()));
         }
     } else {
-        plan.anchors.clone_from(&plan.roots);
         plan.include.clone_from(&profile.include);
     }
     plan.exclude.extend(profile.exclude.iter().cloned());
@@ -103,14 +112,13 @@ fn find_databases(
     environment: &str,
     plan: &mut Plan,
 ) -> std::io::Result<()> {
-    plan.detected = profile
-        .known()
-        .and_then(|service| service.detect.as_ref())
-        .and_then(|how| detect(how, &plan.anchors, environment));
+    let places = plan.places();
+    plan.detected =
+        profile.known().and_then(|service| service.detect.as_ref()).and_then(|how| detect(how, &places, environment));
     let engine = plan.detected.as_ref().map(|detected| detected.engine.clone());
     let used = |when: &Option<String>| when.is_none() || *when == engine;
     for file in profile.sqlite_files.iter().filter(|file| used(&file.when)) {
-        let found: Vec<PathBuf> = below(&plan.anchors, &file.path).into_iter().filter(|path| path.is_file()).collect();
+        let found: Vec<PathBuf> = below(&places, &file.path).into_iter().filter(|path| path.is_file()).collect();
         let other_engine = engine.as_ref().is_some_and(|engine| engine != "sqlite");
         if found.is_empty() && !file.optional && !other_engine && !plan.roots.is_empty() {
             plan.problems.push(Problem {
@@ -192,7 +200,7 @@ fn is_met(need: &Need, plan: &Plan) -> bool {
             std::fs::read(path).is_ok_and(|bytes| bytes.windows(text.len().max(1)).any(|part| part == text.as_bytes()))
         }
     };
-    let found: Vec<PathBuf> = need.any.iter().flat_map(|pattern| below(&plan.anchors, pattern)).collect();
+    let found: Vec<PathBuf> = need.any.iter().flat_map(|pattern| below(&plan.places(), pattern)).collect();
     plan.roots.is_empty() || found.iter().any(|path| kept(path) && says_it(path))
 }
 
@@ -329,6 +337,24 @@ mod tests {
         folder
     }
 
+    struct Deaf;
+
+    impl super::super::Listener for Deaf {
+        fn note(&self, _: &str) {}
+        fn warning(&self, _: &str) {}
+    }
+
+    fn nowhere() -> Surroundings {
+        Surroundings {
+            hooks: "/nowhere".into(),
+            journal: crate::hook::Journal::new("/nowhere".into()),
+            scratch: std::env::temp_dir(),
+            home: None,
+            cancel: std::sync::Arc::default(),
+            listener: std::sync::Arc::new(Deaf),
+        }
+    }
+
     #[test]
     fn wildcards_are_filled_in_below_every_root() {
         let folder = tree(&["a/one.db", "a/two.db", "a/x/y/three.db", "b/one.db"]);
@@ -352,6 +378,10 @@ mod tests {
         assert_eq!(found, folder.path().join("Library/Application Support/Plex Media Server"));
         let other = tree(&["Preferences.xml"]);
         assert_eq!(anchor(plex, other.path()), other.path());
+        let profile = Profile { candidates: false, paths: vec![folder.path().into()], ..Profile::of_service(plex) };
+        let plan = plan(&profile, &nowhere()).unwrap();
+        assert_eq!(plan.anchors, [found]);
+        assert!(plan.needs.is_empty(), "{:?}", plan.needs);
         let odd = Path::new("/srv/a*b");
         assert_eq!(anchored(odd, ["Cache/**".to_owned()].iter()), ["/srv/a\\*b/Cache/**"]);
     }

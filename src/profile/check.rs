@@ -227,19 +227,7 @@ impl Found<'_> {
 
     fn name(&mut self, section: &Section, name: &Spanned<Cow<'_, str>>) {
         let text = name.get_ref();
-        let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
-        let (problem, hint) = if text.is_empty() || !plain || text.starts_with(['_', '-']) {
-            ("has a name that cannot be used", NAME_HINT)
-        } else if section.name == "profile" && matches!(text.as_ref(), "latest" | super::AD_HOC) {
-            ("has a name that bk uses itself", "choose another name")
-        } else if section.name == "profile" && crate::id::IdPrefix::looks_like(text) {
-            (
-                "has a name that reads as a snapshot id",
-                "choose a name with a letter after `f`, or with less than 8 letters",
-            )
-        } else {
-            return;
-        };
+        let Some((problem, hint)) = name_problem(section.name, text) else { return };
         let error = ConfigError::Section {
             place: self.text.place(name.span()),
             section: format!("[{}.{text}]", section.name),
@@ -248,6 +236,27 @@ impl Found<'_> {
         };
         self.report(&name.span(), error);
     }
+}
+
+/// Why `text` cannot be the name of a section, and what can.
+fn name_problem(section: &str, text: &str) -> Option<(&'static str, &'static str)> {
+    let plain = text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'));
+    if text.is_empty() || !plain || text.starts_with(['_', '-']) {
+        Some(("has a name that cannot be used", NAME_HINT))
+    } else if section == "profile" && matches!(text, "latest" | super::AD_HOC) {
+        Some(("has a name that bk uses itself", "choose another name"))
+    } else if section == "profile" && crate::id::IdPrefix::looks_like(text) {
+        let hint = "choose a name with a letter after `f`, or with less than 8 letters";
+        Some(("has a name that reads as a snapshot id", hint))
+    } else {
+        None
+    }
+}
+
+/// Why a profile cannot be called `name`, and the next step; `None` when it can.
+#[must_use]
+pub fn profile_name_problem(name: &str) -> Option<(&'static str, &'static str)> {
+    name_problem("profile", name)
 }
 
 fn unknown_hint(key: &str, title: &str) -> String {

@@ -207,7 +207,8 @@ impl Section {
 }
 
 /// The one of `known` that a misspelt `word` was probably meant to be.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.replace('_', "-").to_lowercase();
     let closest = known.into_iter().map(|name| (distance(&word, name), name)).min()?;
     (closest.0 <= 2.max(word.chars().count() / 3) && closest.0 < closest.1.len()).then_some(closest.1)

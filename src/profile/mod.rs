@@ -24,11 +24,13 @@ mod schema;
 mod scope;
 mod service;
 
+pub use check::profile_name_problem;
 pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Profile, Repository, Shown, Warning};
 pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, hooks_of_definition};
 pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use files::{Environment, Given, candidates};
+pub use keys::nearest;
 pub use origin::{Origin, Place};
 pub use schema::schema;
 pub use service::{Detect, Format, Need, Service, State};

@@ -207,8 +207,39 @@ impl Service {
 mod tests {
     use std::path::Path;
 
+    use super::super::Profile;
     use super::*;
     use crate::source::exclude::{LintLevel, Rules, lint};
+
+    /// Written down here too, so that none can go missing with its file.
+    #[rustfmt::skip]
+    const THE_72: [&str; 72] = [
+        "act-runner", "alertmanager", "authelia", "autobrr", "bazarr", "beszel", "blackbox-exporter", "blocky",
+        "caddy", "cloudflare-ddns", "cockpit", "code-server", "container-volumes", "cs2", "dex", "drone", "fail2ban",
+        "filebrowser", "flaresolverr", "gitea", "glance", "grafana", "home", "homepage", "immich", "jackett",
+        "jellyfin", "letsencrypt", "libvirt", "lidarr", "lldap", "loki", "mariadb", "mattermost", "minio", "n8n",
+        "navidrome", "netdata", "nextcloud", "nixos", "ntfy", "odoo", "overseerr", "pairdrop", "paperless-ngx",
+        "plex", "postgres", "prometheus", "promtail", "prowlarr", "pve-exporter", "qbittorrent", "radarr", "readarr",
+        "redis", "rustdesk", "sabnzbd", "samba", "scrutiny", "seafile", "sonarr", "stash", "swag", "syncthing",
+        "tailscale", "teamspeak", "traefik", "transmission", "uptime-kuma", "vaultwarden", "wireguard", "yarr",
+    ];
+
+    #[test]
+    fn none_of_the_72_services_is_missing() {
+        let slugs: Vec<&str> = Service::all().iter().map(|service| service.slug).collect();
+        assert_eq!(slugs, THE_72);
+        for slug in THE_72 {
+            assert_eq!(Service::find(slug).map(|service| service.slug), Some(slug));
+            assert!(
+                !Profile::of_service(Service::find(slug).unwrap()).paths.is_empty() || is_stateless(slug),
+                "{slug}"
+            );
+        }
+    }
+
+    fn is_stateless(slug: &str) -> bool {
+        Service::find(slug).unwrap().state == State::Stateless
+    }
 
     #[test]
     fn every_service_can_be_read_and_its_databases_be_used() {

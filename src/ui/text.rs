@@ -110,6 +110,22 @@ pub fn count(many: u64, one: &str, several: &str) -> String {
     format!("{} {}", number(many), if many == 1 { one } else { several })
 }
 
+/// The words of `text` in lines of at most `width` characters; a longer word has a line of its own.
+#[must_use]
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// The type and permissions of an entry as `ls -l` shows them.
 #[must_use]
 pub fn mode(node: &Node) -> String {
@@ -202,6 +218,13 @@ mod tests {
         assert_eq!(number(999), "999");
         assert_eq!(count(1, "file", "files"), "1 file");
         assert_eq!(count(1000, "file", "files"), "1,000 files");
+    }
+
+    #[test]
+    fn words_are_wrapped_and_none_is_lost() {
+        assert_eq!(wrapped("one two  three four", 9), ["one two", "three", "four"]);
+        assert_eq!(wrapped("unbreakable a b", 3), ["unbreakable", "a b"]);
+        assert!(wrapped(" ", 9).is_empty());
     }
 
     #[test]

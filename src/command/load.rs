@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Opened, Session};
 use crate::format::node::{NodeKind, TableRows};
 use crate::format::snapshot::Snapshot;
-use crate::job::{DUMPS, LoadError, Server, load};
+use crate::job::{DUMPS, LoadError, Server, decoded, hook_of, load};
 use crate::operation::dump::{self, DumpError};
 use crate::operation::list::{Located, Step, roots, walk};
 use crate::repository::{BlobReader, RepositoryError, SnapshotInfo};
@@ -32,19 +32,30 @@ pub(super) struct Load<'a> {
     pub dry_run: bool,
 }
 
-/// The dumps of a snapshot: the hook that made each, its stream, and the entry.
+/// The dumps of a snapshot: the folder of the hook that made each, its stream, and the entry.
 pub(super) fn dumps(snapshot: &Snapshot) -> Vec<(String, String, Located)> {
     let split = |entry: Located| {
         let path = String::from_utf8(entry.path.clone()).ok()?;
-        let (hook, stream) = path.strip_prefix(DUMPS)?.strip_prefix('/')?.split_once('/')?;
-        Some((hook.to_owned(), stream.to_owned(), entry))
+        let (folder, stream) = path.strip_prefix(DUMPS)?.strip_prefix('/')?.split_once('/')?;
+        Some((folder.to_owned(), stream.to_owned(), entry))
     };
     roots(snapshot).into_iter().filter_map(split).collect()
 }
 
-/// The database that a stream is of: its name without the ending.
-pub(super) fn database_of(stream: &str) -> &str {
-    stream.rsplit_once('.').map_or(stream, |(name, _)| name)
+/// The database that a stream is of: its name without the ending; what a file name cannot hold is in it as `%2F`.
+pub(super) fn database_of(stream: &str) -> String {
+    decoded(stream.rsplit_once('.').map_or(stream, |(name, _)| name))
+}
+
+/// Whether a stream is of the server, and not of one of its databases: accounts.
+pub(super) fn is_of_server(stream: &str) -> bool {
+    matches!(stream, "globals.sql" | "users.sql")
+}
+
+/// Whether the user means this dump: by the name of the database, of the stream, or with its folder.
+pub(super) fn is_meant(database: &str, folder: &str, stream: &str) -> bool {
+    let name = !is_of_server(stream) && database_of(stream) == database;
+    name || stream == database || database.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')) == Some(stream)
 }
 
 impl Load<'_> {
@@ -64,11 +75,24 @@ impl Load<'_> {
     fn load_dump(&self, reader: &mut BlobReader<'_>) -> Result<Exit, Failure> {
         let mut server = Server::parse(self.to).map_err(|(problem, hint)| Failure::usage(problem, hint))?;
         let all = dumps(&self.info.snapshot);
-        let meant = |stream: &str| stream == self.database || database_of(stream) == self.database;
-        let found = all.iter().find(|(hook, stream, _)| *hook == server.used.hook && meant(stream));
-        let Some((_, stream, entry)) = found else {
-            let known: Vec<String> =
-                all.iter().map(|(hook, stream, _)| format!("{} ({hook})", database_of(stream))).collect();
+        let of_hook = |folder: &str| hook_of(folder).0 == server.used.hook;
+        let mut found =
+            all.iter().filter(|(folder, stream, _)| of_hook(folder) && is_meant(self.database, folder, stream));
+        let (first, others) = (found.next(), found.count());
+        if let Some((folder, stream, _)) = first.filter(|_| others > 0) {
+            return Err(Failure::usage(
+                format!("the snapshot holds several dumps of `{}`", self.database),
+                format!("say which, as in .bk/RESTORE.txt of a restore: {folder}/{stream}, for example"),
+            ));
+        }
+        let Some((_, stream, entry)) = first else {
+            let known: Vec<String> = all
+                .iter()
+                .map(|(folder, stream, _)| match is_of_server(stream) {
+                    true => format!("{stream} ({})", hook_of(folder).0),
+                    false => format!("{} ({})", database_of(stream), hook_of(folder).0),
+                })
+                .collect();
             let hint = match known.as_slice() {
                 [] => "this snapshot holds no dumps; SQLite databases are restored with `--to sqlite:PATH`".to_owned(),
                 known => format!("it holds: {}", known.join(", ")),
@@ -76,8 +100,8 @@ impl Load<'_> {
             let hook = &server.used.hook;
             return Err(Failure::usage(format!("the snapshot holds no {hook} dump of `{}`", self.database), hint));
         };
-        if !stream.starts_with("globals") {
-            server.used.settings.entry("name".into()).or_insert_with(|| vec![database_of(stream).to_owned()]);
+        if !is_of_server(stream) {
+            server.used.settings.entry("name".into()).or_insert_with(|| vec![database_of(stream)]);
         }
         let NodeKind::File { size, rows, .. } = &entry.node.kind else {
             return Err(Failure::new(Exit::Damage, format!("{} is no file", path_text(&entry.path)), "run `bk check`"));

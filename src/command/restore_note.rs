@@ -7,10 +7,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::load::{database_of, dumps};
+use super::load::{database_of, dumps, is_meant, is_of_server};
 use crate::format::node::NodeKind;
 use crate::format::snapshot::Outcome;
-use crate::job::Server;
+use crate::job::{Server, hook_of};
 use crate::profile::{HookUse, Service, hooks_of_definition};
 use crate::repository::SnapshotInfo;
 use crate::size::ByteSize;
@@ -54,12 +54,19 @@ pub(super) fn text(info: &SnapshotInfo, place: &Path) -> Option<String> {
     if !dumped.is_empty() {
         lines.extend([String::new(), "DUMPS, and how to load each:".to_owned()]);
     }
-    for (hook, stream, entry) in &dumped {
+    for (folder, stream, entry) in &dumped {
         let NodeKind::File { size, rows, .. } = &entry.node.kind else { continue };
         let total: u64 = rows.iter().map(|one| one.rows).sum();
         let counted = if rows.is_empty() { String::new() } else { format!(", {} tables, {total} rows", rows.len()) };
         lines.push(format!("    {} ({}{counted})", path_text(&entry.path), ByteSize(*size)));
-        lines.push(format!("        {}", command(info, &hooks, hook, stream)));
+        let of_server = is_of_server(stream);
+        let plain = if of_server { stream.clone() } else { database_of(stream) };
+        let meant = |(other, stream, _): &&(String, String, _)| {
+            hook_of(other).0 == hook_of(folder).0 && is_meant(&plain, other, stream)
+        };
+        // What several dumps are called says too little.
+        let name = if dumped.iter().filter(meant).count() > 1 { format!("{folder}/{stream}") } else { plain };
+        lines.push(format!("        {}", command(info, &hooks, folder, stream, &name)));
     }
     if let Some(service) = service {
         let list = |lines: &mut Vec<String>, title: &str, texts: &[String], numbered: bool| {
@@ -82,20 +89,15 @@ pub(super) fn text(info: &SnapshotInfo, place: &Path) -> Option<String> {
 }
 
 /// The command that loads a dump into where it came from, with the settings that the snapshot carries.
-fn command(info: &SnapshotInfo, hooks: &[HookUse], hook: &str, stream: &str) -> String {
-    let name = if stream.starts_with("globals") || stream.starts_with("users") { stream } else { database_of(stream) };
-    let used = hooks
-        .iter()
-        .find(|used| used.hook == hook)
-        .cloned()
-        .unwrap_or_else(|| HookUse::of(hook, crate::profile::Role::Database));
-    let database = if name == stream { "" } else { name };
-    format!(
-        "bk restore {} --database {} --to '{}'",
-        info.id.short(),
-        quoted(name),
-        Server::url(&used, database).replace('\'', "%27")
-    )
+fn command(info: &SnapshotInfo, hooks: &[HookUse], folder: &str, stream: &str, name: &str) -> String {
+    let (hook, before) = hook_of(folder);
+    let used = hooks.iter().filter(|used| used.hook == hook).nth(before).cloned();
+    let used = used.unwrap_or_else(|| HookUse::of(hook, crate::profile::Role::Database));
+    let database = if is_of_server(stream) { String::new() } else { database_of(stream) };
+    let url = Server::url(&used, &database).replace('\'', "%27");
+    // Joined by `=`, a name that begins like an option is none.
+    let between = if name.starts_with('-') { '=' } else { ' ' };
+    format!("bk restore {} --database{between}{} --to '{url}'", info.id.short(), quoted(name))
 }
 
 /// As a shell reads it back.

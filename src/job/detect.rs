@@ -163,7 +163,8 @@ pub(super) fn of_url(url: &str) -> Detected {
 }
 
 /// `%41` is `A` (RFC 3986 §2.1).
-pub(super) fn decoded(text: &str) -> String {
+#[must_use]
+pub fn decoded(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

@@ -39,8 +39,9 @@ pub(super) fn streams(
     results: &HookResults,
 ) -> (Vec<Stream<'static>>, Vec<Problem>) {
     let (mut streams, mut problems) = (Vec::new(), Vec::new());
-    for used in hooks.iter().filter(|used| matches!(used.role, Role::Database | Role::Other)) {
-        let name = format!("{DUMPS}/{}", used.hook);
+    for (at, used) in hooks.iter().enumerate().filter(|(_, used)| matches!(used.role, Role::Database | Role::Other)) {
+        let before = hooks.iter().take(at).filter(|other| other.role == used.role && other.hook == used.hook).count();
+        let name = format!("{DUMPS}/{}", folder(&used.hook, before));
         let facts = match probe(surroundings, profile, roots, used) {
             Ok(Some(facts)) => facts,
             Ok(None) if used.optional || used.role == Role::Other => continue,
@@ -99,7 +100,22 @@ fn problem(path: &str, message: &str) -> Problem {
     Problem { kind: "dump".to_owned(), path: path.as_bytes().to_vec(), message: message.to_owned() }
 }
 
-/// Two servers of one kind may have databases of one name.
+/// The folder of the dumps of a hook; of another server of its kind, one of its own: `postgres.2`.
+fn folder(hook: &str, before: usize) -> String {
+    if before == 0 { hook.to_owned() } else { format!("{hook}.{}", before + 1) }
+}
+
+/// The hook that dumped into a folder, and how many others of its kind come before it.
+#[must_use]
+pub fn hook_of(folder: &str) -> (&str, usize) {
+    let numbered = folder.rsplit_once('.').and_then(|(hook, number)| Some((hook, number.parse::<usize>().ok()?)));
+    match numbered {
+        Some((hook, number)) if number > 1 => (hook, number - 1),
+        _ => (folder, 0),
+    }
+}
+
+/// A hook may name a stream twice.
 fn unique(path: &str, streams: &[Stream<'_>]) -> String {
     let taken = |path: &str| streams.iter().any(|stream| stream.name == path);
     let numbered = (2..).map(|number| format!("{path}.{number}"));

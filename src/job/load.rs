@@ -151,6 +151,8 @@ pub fn load<E: std::error::Error + From<io::Error> + 'static>(
             return Err(LoadError::Source(error));
         }
     }
+    // Only whoever has seen the end of its output knows that it ended well.
+    let _ = io::copy(started.running(), &mut io::sink());
     let finished = started.finish()?;
     if finished.skipped {
         return Err(LoadError::NoWay(server.used.hook.clone()));

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use around::Around;
-pub use detect::{Detected, detect};
-pub use dumps::{DUMPS, probe};
+pub use detect::{Detected, decoded, detect};
+pub use dumps::{DUMPS, hook_of, probe};
 pub use load::{LoadError, Server, load};
 pub use moments::{Moment, run_commands};
 pub use prepare::{Plan, drop_nested, plan};

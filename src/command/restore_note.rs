@@ -14,7 +14,7 @@ use crate::job::{Server, hook_of};
 use crate::profile::{HookUse, Service, hooks_of_definition};
 use crate::repository::SnapshotInfo;
 use crate::size::ByteSize;
-use crate::ui::text::{line_text, path_text, time_text};
+use crate::ui::text::{count, line_text, path_text, time_text};
 
 /// Where it lies in the folder that was restored to.
 pub(super) const NAME: &str = ".bk/RESTORE.txt";
@@ -44,10 +44,12 @@ pub(super) fn text(info: &SnapshotInfo, place: &Path) -> Option<String> {
             },
             line_text(&snapshot.program),
         ),
-        String::new(),
-        "FILES, below this folder under the full paths they came from:".to_owned(),
     ];
-    for root in snapshot.roots.iter().filter(|root| root.path.first() == Some(&b'/')) {
+    let files: Vec<_> = snapshot.roots.iter().filter(|root| root.path.first() == Some(&b'/')).collect();
+    if !files.is_empty() {
+        lines.extend([String::new(), "FILES, below this folder under the full paths they came from:".to_owned()]);
+    }
+    for root in files {
         let below = String::from_utf8_lossy(&root.restore_name).into_owned();
         lines.push(format!("    {}", path_text(place.join(below).as_os_str().as_encoded_bytes())));
     }
@@ -57,7 +59,11 @@ pub(super) fn text(info: &SnapshotInfo, place: &Path) -> Option<String> {
     for (folder, stream, entry) in &dumped {
         let NodeKind::File { size, rows, .. } = &entry.node.kind else { continue };
         let total: u64 = rows.iter().map(|one| one.rows).sum();
-        let counted = if rows.is_empty() { String::new() } else { format!(", {} tables, {total} rows", rows.len()) };
+        let counted = if rows.is_empty() {
+            String::new()
+        } else {
+            format!(", {}, {}", count(rows.len() as u64, "table", "tables"), count(total, "row", "rows"))
+        };
         lines.push(format!("    {} ({}{counted})", path_text(&entry.path), ByteSize(*size)));
         let of_server = is_of_server(stream);
         let plain = if of_server { stream.clone() } else { database_of(stream) };

@@ -74,9 +74,10 @@ impl Journal {
         let mut named = tempfile::Builder::new().prefix("begun-").suffix(".new").tempfile_in(&self.folder)?;
         named.write_all(&line)?;
         named.as_file().sync_all()?;
+        // Locked before it has its name, or another run could take it for one that was left behind.
+        flock(named.as_file(), FlockOperation::NonBlockingLockExclusive)?;
         let path = named.path().with_extension("journal");
         let lock = named.persist_noclobber(&path).map_err(|error| error.error)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         File::open(&self.folder)?.sync_all()?;
         let facts = OpenOptions::new().read(true).append(true).mode(0o600).open(&path)?;
         let pending = Pending {

@@ -20,7 +20,8 @@
 //!
 //! **Operations**, one verb a module of [`operation`], take a repository, options and a progress, and give statistics.
 //!
-//! **Service**: [`hook`] runs the programs that know a service, [`profile`] turns configuration files into what is to be done, and says where each value came from.
+//! **Service**: [`hook`] runs the programs that know a service, [`profile`] turns configuration files into what is to be
+//! done, and says where each value came from, [`job`] does it for one profile, and looks whether it can.
 //!
 //! **The door**: [`ui`] is all that a person or a program reads, [`command`] all that they type.
 

@@ -61,6 +61,15 @@ fn every_environment_variable_of_a_flag_is_in_the_manual() {
     }
 }
 
+/// The keys that the page explains below the heading that begins with `heading`.
+fn explained(page: &str, heading: &str) -> BTreeSet<String> {
+    let begin = page.find(&format!("\n.SH {heading}")).unwrap_or_else(|| panic!("no section {heading}"));
+    let text = &page[begin + 1..];
+    let text = &text[..text.find("\n.SH").unwrap()];
+    let entries = text.split("\n.TP\n").skip(1);
+    entries.filter_map(|entry| entry.strip_prefix(".BR ")?.split(' ').next()).map(str::to_owned).collect()
+}
+
 /// The sections of the schema, each with its keys.
 fn sections() -> Vec<(String, Vec<String>)> {
     let schema = profile::schema();
@@ -76,13 +85,29 @@ fn sections() -> Vec<(String, Vec<String>)> {
 fn every_key_of_the_configuration_is_explained_under_its_section() {
     let page = shown(&page("bk.toml.5"));
     for (section, keys) in sections() {
-        let begin = page.find(&format!("\n.SH [{section}")).unwrap_or_else(|| panic!("no section {section}"));
-        let text = &page[begin + 1..];
-        let text = &text[..text.find("\n.SH").unwrap()];
-        let explained: BTreeSet<&str> =
-            text.split("\n.TP\n").skip(1).filter_map(|entry| entry.strip_prefix(".BR ")?.split(' ').next()).collect();
-        assert_eq!(explained, keys.iter().map(String::as_str).collect(), "{section}");
+        assert_eq!(explained(&page, &format!("[{section}")), keys.into_iter().collect(), "{section}");
     }
+}
+
+#[test]
+fn every_key_of_the_tables_of_a_profile_is_explained_under_their_heading() {
+    let page = shown(&page("bk.toml.5"));
+    let schema = profile::schema();
+    let profile = schema["properties"]["profile"]["additionalProperties"]["properties"].as_object().unwrap();
+    let mut tables = 0;
+    for (key, value) in profile {
+        // The four moments share one.
+        let key = if ["after", "failed", "finally"].contains(&key.as_str()) { "before" } else { key };
+        let (heading, table) = match (&value["properties"], &value["items"]["properties"]) {
+            (table, _) if table.is_object() => (format!("[profile.NAME.{key}]"), table),
+            (_, table) if table.is_object() => (format!("[[profile.NAME.{key}]]"), table),
+            _ => continue,
+        };
+        tables += 1;
+        let keys: BTreeSet<String> = table.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(explained(&page, &heading), keys, "{heading}");
+    }
+    assert_eq!(tables, 9);
 }
 
 #[test]
@@ -105,7 +130,8 @@ fn the_examples_of_the_configuration_manual_are_right_and_show_every_key() {
     // A password cannot stand beside the key file.
     let others = ["password-file", "password-command"];
     for key in sections().into_iter().flat_map(|(_, keys)| keys).filter(|key| !others.contains(&key.as_str())) {
-        assert!(texts[0].contains(&format!("\n{key} = ")), "{key}");
+        let shown = texts[0].contains(&format!("\n{key} = ")) || texts[0].contains(&format!(".{key}]"));
+        assert!(shown, "{key}");
     }
 }
 

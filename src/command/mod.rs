@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod create;
 mod diff;
+mod doctor;
 mod dump;
 mod find;
 mod init;
@@ -102,6 +103,7 @@ pub enum Command {
     Dump(dump::DumpArgs),
     /// Is the repository whole?
     Check(check::CheckArgs),
+    Doctor(doctor::DoctorArgs),
     Stats(stats::StatsArgs),
     /// The passwords and keys that open the repositories
     #[command(subcommand)]
@@ -124,6 +126,7 @@ impl Command {
             Self::Diff(args) => args.run(session),
             Self::Dump(args) => args.run(session),
             Self::Check(args) => args.run(session),
+            Self::Doctor(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Key(command) => command.run(session),
             Self::Profile(args) => args.run(session),

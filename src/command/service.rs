@@ -30,6 +30,8 @@ pub(super) fn unknown(session: &Session, name: &str) -> Failure {
     let built_in =
         Service::all().iter().flat_map(|one| std::iter::once(one.slug).chain(one.aliases.iter().map(String::as_str)));
     let known = built_in.chain(session.config.profiles.keys().map(String::as_str));
+    // Who mistypes a name rarely does so in its first letter.
+    let known = known.filter(|known| known.chars().next() == name.chars().next());
     let meant = nearest(name, known).map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
     Failure::usage(
         format!("there is no profile called `{name}`"),

@@ -8,6 +8,7 @@ mod config_file;
 mod container;
 mod detect;
 mod dumps;
+pub mod examine;
 mod load;
 mod moments;
 mod prepare;

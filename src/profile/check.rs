@@ -328,10 +328,9 @@ mod tests {
         let cases = [
             ("[schedule]\nrun = 1", "1: `schedule` in the file is not supported by this version of bk"),
             ("[notify.phone]\nkind = \"ntfy\"", "1: `notify` in the file is not supported by this version of bk"),
-            ("[profile.a]\nuse = \"plex\"", "2: `use` in [profile.a] is not supported by this version of bk"),
             (
-                "[profile.a]\nroot = \"/a\"\n[[profile.a.database]]\nname = \"x\"",
-                "3: `database` in [profile.a] is not supported by this version of bk",
+                "[profile.a]\nuse = \"plex\"\nschedule = \"x\"",
+                "3: `schedule` in [profile.a] is not supported by this version of bk",
             ),
             ("[profile.a.keep.b]\nlast = 1", "1: `keep` in [profile.a] is not supported by this version of bk"),
             ("[repository.a]\nkeep = { }", "2: `keep` in [repository.a] is not supported by this version of bk"),

@@ -161,6 +161,40 @@ fn sqlite_file(file: &SqliteFile) -> Table {
     section.0
 }
 
+/// The hooks of `quiesce`, as the one table that they came from.
+fn quiesce<'a>(hooks: impl Iterator<Item = &'a HookUse>) -> Option<Table> {
+    let mut section = Section::default();
+    let mut how = None;
+    for hook in hooks {
+        let names = hook.settings.get("names").cloned().unwrap_or_default();
+        section = section.put("time-limit", seconds(hook.time_limit));
+        section = match hook.hook.as_str() {
+            "service" => {
+                how = how.or(Some("stop".to_owned()));
+                section.put_list("units", &names)
+            }
+            "container" => {
+                how = hook.settings.get("how").and_then(|how| how.first()).cloned();
+                let container = hook.container.as_ref();
+                section
+                    .put_list("containers", &names)
+                    .put_some("runtime", container.map(|container| container.runtime.clone()))
+                    .put_some("owner", container.and_then(|container| container.owner.clone()))
+            }
+            _ => {
+                how = Some("maintenance".to_owned());
+                section
+            }
+        };
+    }
+    Some(section.put("how", how?).0)
+}
+
+fn snapshot(hook: &HookUse) -> Table {
+    let section = Section::default().put("filesystem", hook.hook.clone()).put("time-limit", seconds(hook.time_limit));
+    if hook.settings.is_empty() { section.0 } else { section.put("settings", settings(&hook.settings)).0 }
+}
+
 fn command(command: &UserCommand) -> Table {
     let on_failure = match command.on_failure {
         OnFailure::Fail => "fail",
@@ -184,9 +218,7 @@ fn profile(profile: &Profile) -> Table {
     };
     let mut databases: Vec<Table> = profile.sqlite_files.iter().map(sqlite_file).collect();
     databases.extend(of(Role::Database, "engine"));
-    let mut hooks = of(Role::Other, "run");
-    hooks.extend(of(Role::Quiesce, "run"));
-    hooks.extend(of(Role::Snapshot, "run"));
+    let of_role = |role: Role| profile.hooks.iter().filter(move |hook| hook.role == role);
     Section::default()
         .put_some("use", profile.service.map(str::to_owned))
         .put_list("paths", if profile.candidates { &[] } else { &paths })
@@ -202,7 +234,9 @@ fn profile(profile: &Profile) -> Table {
         .put("sqlite", profile.sqlite)
         .put_some("container", profile.container.as_ref().map(container))
         .put_tables("database", databases)
-        .put_tables("hook", hooks)
+        .put_tables("hook", of(Role::Other, "run"))
+        .put_some("quiesce", quiesce(of_role(Role::Quiesce)))
+        .put_some("snapshot", of_role(Role::Snapshot).next().map(snapshot))
         .put_moments(&profile.moments)
         .0
 }

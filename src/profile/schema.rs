@@ -83,6 +83,7 @@ mod tests {
             toml::Value::Integer(_) => "integer",
             toml::Value::Boolean(_) => "boolean",
             toml::Value::Array(_) => "array",
+            toml::Value::Table(_) => "object",
             _ => return false,
         };
         let types = &schema["type"];

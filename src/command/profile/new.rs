@@ -107,6 +107,9 @@ fn of_service(name: &str, service: &'static Service, root: Option<&Path>, plan: 
     draft.gap();
     place(&mut draft, service, root, plan);
     repositories(&mut draft, to);
+    draft.say("When it runs in a container: bk asks the runtime where its folders lie and what it is told.");
+    draft.offer(format!("container = {{ runtime = \"podman\", name = {}, owner = \"svc\" }}", quoted(name)));
+    draft.gap();
     draft.say("Left out on top of what the built-in profile leaves out; `!pattern` takes one of those back.");
     draft.offer("exclude = [");
     for (pattern, reason) in &service.optional_exclude {

@@ -244,6 +244,10 @@ fn databases(page: &mut Page, shown: &Shown<'_>) {
         }
         rows.extend(found.iter().map(|path| vec!["sqlite".to_owned(), path.to_string_lossy().into_owned()]));
     }
+    for hook in dumps {
+        rows.push(vec![if hook.role == Role::Database { "dump" } else { "hook" }.to_owned(), described(shown, hook)]);
+        rows.extend(provenance(shown, hook).into_iter().map(|text| vec![String::new(), text]));
+    }
     let live = if shown.profile.sqlite {
         "every live SQLite file in the data folders is copied through SQLite, so that each copy is whole"
     } else {
@@ -251,10 +255,6 @@ fn databases(page: &mut Page, shown: &Shown<'_>) {
     };
     if !plan.roots.is_empty() {
         rows.push(vec!["sqlite".to_owned(), live.to_owned()]);
-    }
-    for hook in dumps {
-        rows.push(vec![if hook.role == Role::Database { "dump" } else { "hook" }.to_owned(), described(shown, hook)]);
-        rows.extend(provenance(shown, hook).into_iter().map(|text| vec![String::new(), text]));
     }
     page.rows(rows);
 }

@@ -144,6 +144,17 @@ pub(super) fn plan(profile: &Profile, surroundings: &Surroundings) -> Result<Pla
         .map_err(|error| Failure::of(Exit::Failed, &error, "check that there is room in the scratch folder"))
 }
 
+/// What stands in front of a pattern of the service when the user writes it for a folder of his choice, in which the
+/// data of the service begins further below: `Library/Application Support/Plex Media Server/`.
+pub(super) fn prefixes(plan: &Plan) -> Vec<String> {
+    let below = |anchor: &PathBuf| plan.roots.iter().find_map(|root| anchor.strip_prefix(root).ok().map(PathBuf::from));
+    let escaped = |path: PathBuf| {
+        let text = path.to_string_lossy().into_owned();
+        text.chars().flat_map(|one| "*?[\\".contains(one).then_some('\\').into_iter().chain([one])).collect::<String>()
+    };
+    plan.anchors.iter().filter_map(below).map(|path| escaped(path) + "/").collect()
+}
+
 /// A profile of a service that is not here would be an empty backup that looks like one.
 pub(super) fn refuse_empty(profile: &Profile, plan: &Plan) -> Result<(), Failure> {
     let dumps = plan.hooks.iter().any(|hook| hook.role == Role::Database && !hook.optional);

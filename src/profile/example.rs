@@ -60,8 +60,8 @@ sqlite = false
 [profile.plex]
 use = "plex"
 root = "/mnt/data/plex"
-# On top of those of the built-in profile; `!` takes one of them back.
-exclude = ["Media/localhost/**/*.bif", "!Updates/**"]
+# On top of those of the built-in profile; `!` takes one of them back. They begin at `root`, as everywhere.
+exclude = ["old/**", "!Library/Application Support/Plex Media Server/Updates/**"]
 
 # Without `root`: the usual places are looked at, and what exists is backed up.
 [profile.gitea]

@@ -62,6 +62,7 @@ fn database(path: &Path, table: &str) {
 const ALL: &str = "[repository.disk]\nlocation = \"HERE/repository\"\n\
     [profile.gitea]\nuse = \"gitea\"\nroot = \"HERE/gitea\"\nexclude = [\"!gitea/log/**\", \"mine/**\"]\n\
     [profile.tv]\nuse = \"plex\"\nroot = \"HERE/plex\"\n\
+    exclude = [\"!Library/Application Support/Plex Media Server/Updates/**\"]\n\
     [profile.nextcloud]\nuse = \"nextcloud\"\nroot = \"HERE/nextcloud\"\n\
     [profile.nextcloud.quiesce]\nhow = \"maintenance\"\n\
     [[profile.nextcloud.after]]\nrun = [\"/bin/tell\", \"canary-Zq7-password\"]\n\
@@ -126,7 +127,8 @@ fn a_gitea_shows_its_server_and_why_each_thing_is_left_out_but_no_password() {
 fn a_plex_in_the_layout_of_its_container_is_found_below_the_folder_that_was_named() {
     let bench = bench();
     let (out, _) = bench.expect(0, &["-c", "bk.toml", "profile", "show", "tv"]);
-    assert!(out.contains("These patterns begin at") && out.contains("Media Server/Plug-in"), "{out}");
+    assert!(out.contains("These patterns begin at"), "{out}");
+    assert!(words(&out).contains("Updates/** NOT left out"), "{out}");
     assert!(!out.contains("MISSING"), "{out}");
     let json = bench.json(&["profile", "show", "tv"]);
     assert_eq!(json["sqlite"].as_array().unwrap().iter().filter(|one| one["files"][0].is_string()).count(), 2);
@@ -192,6 +194,11 @@ fn a_new_profile_is_valid_as_it_is_printed_and_nothing_is_written() {
     assert!(out.contains("[profile.forgejo]\n") && out.contains("use = \"gitea\"\n"), "{out}");
     assert!(out.contains("says that it uses postgres") && out.contains("#name = \"forge\""), "{out}");
     assert!(!out.contains(PASSWORD), "{out}");
+    let (out_of_plex, _) = bench.expect(0, &["profile", "new", "plex", "--root", bench.path("plex").to_str().unwrap()]);
+    assert!(
+        out_of_plex.contains("#    \"Library/Application Support/Plex Media Server/Media/localhost"),
+        "{out_of_plex}"
+    );
     let (own, err) = bench.expect(0, &["profile", "new", "jelyfin"]);
     assert!(own.contains("[profile.jelyfin]") && err.contains("`jellyfin`"), "{own}{err}");
     std::fs::write(bench.path("new.toml"), format!("{out}{own}")).unwrap();

@@ -111,11 +111,7 @@ fn of_service(name: &str, service: &'static Service, root: Option<&Path>, plan: 
     draft.offer(format!("container = {{ runtime = \"podman\", name = {}, owner = \"svc\" }}", quoted(name)));
     draft.gap();
     draft.say("Left out on top of what the built-in profile leaves out; `!pattern` takes one of those back.");
-    draft.offer("exclude = [");
-    for (pattern, reason) in &service.optional_exclude {
-        draft.offer(format!("    {},  # {reason}", quoted(pattern)));
-    }
-    draft.offer("]");
+    excludes(&mut draft, service, plan);
     databases(&mut draft, name, plan.detected.as_ref(), &Profile::of_service(service));
     quiesce(&mut draft, name, service.slug, service.quiesce.as_deref());
     snapshot_and_commands(&mut draft, name);
@@ -141,6 +137,20 @@ fn place(draft: &mut Draft, service: &Service, root: Option<&Path>, plan: &Plan)
         draft.set(format!("root = {}", quoted(&format!("/mnt/data/{}", service.slug))));
     }
     draft.gap();
+}
+
+fn excludes(draft: &mut Draft, known: &Service, plan: &Plan) {
+    if known.optional_exclude.is_empty() {
+        draft.offer("exclude = [\"folder/**\"]");
+        return;
+    }
+    let prefix = service::prefixes(plan).into_iter().next().unwrap_or_default();
+    draft.offer("exclude = [");
+    for (pattern, reason) in &known.optional_exclude {
+        let prefix = if pattern.starts_with('/') { "" } else { prefix.as_str() };
+        draft.offer(format!("    {},  # {reason}", quoted(&format!("{prefix}{pattern}"))));
+    }
+    draft.offer("]");
 }
 
 fn repositories(draft: &mut Draft, to: &[String]) {

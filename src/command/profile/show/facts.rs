@@ -51,7 +51,12 @@ impl<'a> Shown<'a> {
     /// Patterns of what is left out, those of the service first.
     pub fn excludes(&self) -> Vec<Exclude<'a>> {
         let own = &self.profile.exclude;
-        let taken_back = |pattern: &str| own.iter().any(|one| one.strip_prefix('!') == Some(pattern));
+        let prefixes = crate::command::service::prefixes(self.plan);
+        let is_it = |one: &str, pattern: &str| {
+            one == pattern || prefixes.iter().any(|prefix| one.strip_prefix(prefix.as_str()) == Some(pattern))
+        };
+        let taken_back =
+            |pattern: &str| own.iter().any(|one| one.strip_prefix('!').is_some_and(|one| is_it(one, pattern)));
         let of_service = self.known().into_iter().flat_map(|service| &service.exclude);
         let of_service = of_service.map(|(pattern, reason)| Exclude {
             pattern,

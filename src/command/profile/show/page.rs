@@ -2,6 +2,7 @@
 //! restored, and how.
 
 use super::facts::{Exclude, Shown};
+use crate::command::service;
 use crate::profile::{HookUse, Role, Service, State};
 use crate::ui::text::{line_text, path_text, wrapped};
 use crate::ui::{Align, Table};
@@ -197,7 +198,12 @@ fn excludes(page: &mut Page, shown: &Shown<'_>) {
         page.rows(all.iter().map(|one| vec![one.pattern.to_owned(), reason(one)]).collect());
         let anchors: Vec<_> = shown.plan.anchors.iter().map(|path| path.to_string_lossy()).collect();
         if !anchors.is_empty() {
-            page.say(&format!("These patterns begin at {}.", anchors.join(" and at ")));
+            let prefix = service::prefixes(shown.plan).join("` or `");
+            page.say(&format!(
+                "These patterns begin at {}: in `exclude`, where yours begin at the data folder, write `{prefix}` in front \
+                 of them.",
+                anchors.join(" and at ")
+            ));
         }
     }
     let optional = shown.known().map(|service| &service.optional_exclude).filter(|all| !all.is_empty());

@@ -61,7 +61,9 @@ fn the_examples_of_the_readme_work_in_their_order() {
             .current_dir(&home)
             .output()
             .unwrap();
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        // What a doctor finds is a matter of the machine.
+        let well = output.status.success() || example == "bk doctor" && output.status.code() == Some(3);
+        assert!(well, "{line}: {}", String::from_utf8_lossy(&output.stderr));
         if !second {
             // `latest~1` needs a snapshot before.
             second = true;
@@ -80,7 +82,7 @@ fn the_examples_of_the_readme_work_in_their_order() {
 #[test]
 fn the_configuration_of_the_readme_is_valid_and_backs_up() {
     let bench = Bench::new();
-    let start = README.find("```toml\n").unwrap() + 8;
+    let start = README.find("```toml\n[family]").unwrap() + 8;
     let block = &README[start..start + README[start..].find("```").unwrap()];
     let config = block
         .replace("require-mount = \"/mnt/ssd\"\n", "")

@@ -86,10 +86,12 @@ impl BackupArgs {
     /// # Errors
     /// When there is no snapshot of something.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        // First: a mistake on the command line makes no folder.
+        let jobs = self.jobs(session)?;
         let surroundings = super::service::surroundings(session)?;
         recover(session, &surroundings)?;
         let mut exit = Exit::Complete;
-        for job in self.jobs(session)? {
+        for job in jobs {
             exit = exit.worst(self.run_job(session, &surroundings, &job)?);
         }
         Ok(exit)

@@ -1,6 +1,6 @@
 //! One run for one profile: before → quiesce → dumps → snapshot of the file system → files → let go → after.
 //!
-//! Whatever was stopped goes on again, however the run ends: by the guard that [`Prepared`] is, by [`recover`] at the
+//! Whatever was stopped goes on again, however the run ends: by the guard that [`Quiesced`] is, by [`recover`] at the
 //! next run when bk or the machine died.
 
 mod around;

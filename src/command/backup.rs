@@ -387,7 +387,9 @@ fn failure(error: BackupError) -> Failure {
             let Some(command) = command else {
                 return Failure::of(Exit::Failed, &error, "run the command again");
             };
-            let mut failure = Failure::of(Exit::Hook, command, command.hint());
+            let interrupted = matches!(command, CommandError::Interrupted { .. });
+            let exit = if interrupted { Exit::Interrupted } else { Exit::Hook };
+            let mut failure = Failure::of(exit, command, command.hint());
             failure.causes.push(format!("{name} is not complete, so there is no snapshot"));
             let last = command.stderr().and_then(|text| text.trim_end().lines().last().map(str::to_owned));
             failure.causes.extend(last.filter(|line| !line.is_empty()).map(|line| format!("its last words: {line}")));

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Opened, Session};
 use crate::format::node::{NodeKind, TableRows};
 use crate::format::snapshot::Snapshot;
-use crate::job::{DUMPS, LoadError, Server, decoded, hook_of, load};
+use crate::job::{DUMPS, LoadError, Server, decoded, hook_of, is_of_server, load};
 use crate::operation::dump::{self, DumpError};
 use crate::operation::list::{Located, Step, roots, walk};
 use crate::repository::{BlobReader, RepositoryError, SnapshotInfo};
@@ -45,11 +45,6 @@ pub(super) fn dumps(snapshot: &Snapshot) -> Vec<(String, String, Located)> {
 /// The database that a stream is of: its name without the ending; what a file name cannot hold is in it as `%2F`.
 pub(super) fn database_of(stream: &str) -> String {
     decoded(stream.rsplit_once('.').map_or(stream, |(name, _)| name))
-}
-
-/// Whether a stream is of the server, and not of one of its databases: accounts.
-pub(super) fn is_of_server(stream: &str) -> bool {
-    matches!(stream, "globals.sql" | "users.sql")
 }
 
 /// Whether the user means this dump: by the name of the database, of the stream, or with its folder.
@@ -123,7 +118,8 @@ impl Load<'_> {
         progress.finish();
         let facts = loaded.map_err(|error| match error {
             LoadError::Hook(error) => {
-                let mut failure = Failure::of(Exit::Hook, &error, error.hint());
+                let exit = if error.is_interrupted() { Exit::Interrupted } else { Exit::Hook };
+                let mut failure = Failure::of(exit, &error, error.hint());
                 failure.causes.extend(error.last_words());
                 if !self.replace && failure.causes.iter().any(|cause| cause.contains("not empty")) {
                     failure.hint =
@@ -208,9 +204,14 @@ impl Load<'_> {
         drop(out);
         named.as_file().sync_all().map_err(failed)?;
         self.set_owner(named.as_file(), &entry.node.metadata);
+        // Counted before it has its name: looking into it may leave a log beside it.
+        let scratch = super::service::scratch(self.session)?;
+        let counted = sqlite::copy(named.path(), &scratch, &sqlite::CopyOptions::default());
+        for beside in sidecars(named.path()) {
+            let _ = std::fs::remove_file(beside);
+        }
         // A log of the old database would be played into the new one.
-        for ending in ["-wal", "-shm", "-journal"] {
-            let beside = PathBuf::from(format!("{}{ending}", target.display()));
+        for beside in sidecars(target) {
             match std::fs::remove_file(&beside) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
@@ -218,8 +219,6 @@ impl Load<'_> {
         }
         named.persist(target).map_err(|error| failed(error.error))?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        let scratch = super::service::scratch(self.session)?;
-        let counted = sqlite::copy(target, &scratch, &sqlite::CopyOptions::default());
         let NodeKind::File { rows, .. } = &entry.node.kind else { return Ok(Exit::Complete) };
         match counted {
             Ok(copy) => {
@@ -283,6 +282,16 @@ impl Load<'_> {
             )),
         }
     }
+}
+
+/// What SQLite keeps beside a database.
+fn sidecars(database: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = database.as_os_str().to_owned();
+    ["-wal", "-shm", "-journal"].into_iter().map(move |ending| {
+        let mut name = name.clone();
+        name.push(ending);
+        name.into()
+    })
 }
 
 fn dump_failed(error: DumpError) -> Failure {

@@ -7,10 +7,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
 
-use super::load::{database_of, dumps, is_meant, is_of_server};
+use super::load::{database_of, dumps, is_meant};
 use crate::format::node::NodeKind;
 use crate::format::snapshot::Outcome;
-use crate::job::{Server, hook_of};
+use crate::job::{Server, hook_of, is_of_server};
 use crate::profile::{HookUse, Service, hooks_of_definition};
 use crate::repository::SnapshotInfo;
 use crate::size::ByteSize;

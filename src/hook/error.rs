@@ -72,6 +72,12 @@ impl HookError {
         }
     }
 
+    /// Whether the user stopped it.
+    #[must_use]
+    pub const fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Command { source: CommandError::Interrupted { .. }, .. })
+    }
+
     /// The last words of the hook, when it has any.
     #[must_use]
     pub fn last_words(&self) -> Option<String> {

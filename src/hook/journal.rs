@@ -10,12 +10,16 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::facts::MAX_LEN;
 use super::{Call, Facts};
+
+/// How much this process has begun.
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
 
 /// A folder of such files.
 #[derive(Debug, Clone)]
@@ -71,7 +75,9 @@ impl Journal {
         };
         let mut line = serde_json::to_vec(&header)?;
         line.push(b'\n');
-        let mut named = tempfile::Builder::new().prefix("begun-").suffix(".new").tempfile_in(&self.folder)?;
+        // Named so that the last that was begun sorts last.
+        let prefix = format!("begun-{:06}-", BEGUN.fetch_add(1, Ordering::Relaxed));
+        let mut named = tempfile::Builder::new().prefix(&prefix).suffix(".new").tempfile_in(&self.folder)?;
         named.write_all(&line)?;
         named.as_file().sync_all()?;
         // Locked before it has its name, or another run could take it for one that was left behind.
@@ -91,7 +97,8 @@ impl Journal {
         Ok((pending, facts))
     }
 
-    /// What runs that are no more have begun and not ended, and files that cannot be understood.
+    /// What runs that are no more have begun and not ended, the last that was begun first, and files that cannot be
+    /// understood.
     ///
     /// # Errors
     /// When the folder cannot be read.
@@ -101,8 +108,9 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((left, broken)),
             entries => entries?,
         };
-        for entry in entries {
-            let path = entry?.path();
+        let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+        paths.sort();
+        for path in paths.into_iter().rev() {
             if path.extension().is_none_or(|extension| extension != "journal") {
                 continue;
             }

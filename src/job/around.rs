@@ -15,10 +15,13 @@ pub struct Around {
     profile: String,
     /// What the profile means here.
     pub plan: Plan,
-    /// What stands still, and what a hook set up for the time of the run.
-    still: Mutex<Quiesced>,
+    // Dropped in this order, the last that was begun first.
     /// Snapshots of file systems, and what they stand for.
     snapshots: Mutex<(Quiesced, Option<Vec<Substitute>>)>,
+    /// What hooks set up for the time of the run, such as a copy that is read in place of a folder.
+    extra: Mutex<Quiesced>,
+    /// What stands still.
+    still: Mutex<Quiesced>,
     set_up: Vec<Substitute>,
     /// Once there is a snapshot of the file system, nothing needs to stand still.
     lets_go_early: bool,
@@ -33,12 +36,15 @@ impl Around {
     /// is worth more than none, and is not called complete.
     #[must_use]
     pub fn begin(surroundings: &Surroundings, profile: &str, mut plan: Plan, lets_go_early: bool) -> Self {
+        // What is begun last is ended first, also when the run dies: declared first, dropped last.
         let mut still = Quiesced::new(surroundings.clone());
+        let mut extra = Quiesced::new(surroundings.clone());
         let mut set_up = Vec::new();
         for role in [Role::Quiesce, Role::Other] {
             let hooks: Vec<HookUse> = plan.hooks.iter().filter(|used| used.role == role).cloned().collect();
             for used in &hooks {
-                let facts = match still.begin(profile, &plan.roots, used) {
+                let begun = if role == Role::Quiesce { &mut still } else { &mut extra };
+                let facts = match begun.begin(profile, &plan.roots, used) {
                     Ok(facts) => facts,
                     Err(error) => {
                         plan.problems.push(begin_failed(surroundings, used, &error));
@@ -57,6 +63,7 @@ impl Around {
             profile: profile.to_owned(),
             plan,
             still: Mutex::new(still),
+            extra: Mutex::new(extra),
             set_up,
             lets_go_early,
         }
@@ -98,8 +105,9 @@ impl Around {
     #[must_use]
     pub fn end(&self) -> bool {
         let snapshots = lock(&self.snapshots).0.end();
+        let extra = lock(&self.extra).end();
         let still = lock(&self.still).end();
-        snapshots && still
+        snapshots && extra && still
     }
 
     /// What is read.

@@ -112,11 +112,15 @@ fn matches(pattern: &str, word: &str) -> bool {
 }
 
 impl Detected {
-    /// `host`, `host:port`, `tcp://host:port`, or the folder of a socket.
+    /// `host`, `host:port`, `tcp://host:port`, the path of a socket, or `localhost:/its/path` as PHP has it.
     fn set_host(&mut self, text: &str) {
         let text = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("unix://")).unwrap_or(text);
         if text.starts_with('/') {
             self.socket = Some(text.to_owned());
+            return;
+        }
+        if let Some((_, path)) = text.split_once(":/") {
+            self.socket = Some(format!("/{path}"));
             return;
         }
         match text.rsplit_once(':') {
@@ -199,6 +203,15 @@ mod tests {
         assert_eq!(of_url("mysql://u@h/d").engine, "mariadb");
         assert_eq!(of_url("sqlite:///data/x.db").engine, "sqlite");
         assert_eq!(of_url("data/db.sqlite3").engine, "sqlite");
+    }
+
+    #[test]
+    fn a_host_may_be_a_socket() {
+        let mut found = Detected::default();
+        found.set_host("localhost:/run/mysqld/mysqld.sock");
+        assert_eq!((found.host.as_deref(), found.socket.as_deref()), (None, Some("/run/mysqld/mysqld.sock")));
+        found.set_host("tcp://db:5433");
+        assert_eq!((found.host.as_deref(), found.port.as_deref()), (Some("db"), Some("5433")));
     }
 
     #[test]

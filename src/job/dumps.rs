@@ -89,7 +89,7 @@ pub(super) fn streams(
                 bytes: Box::new(dump),
                 when_broken: WhenBroken::LeaveOut,
                 found,
-                min_bytes: used.min_bytes,
+                min_bytes: used.min_bytes.filter(|_| !is_of_server(stream)),
             });
         }
     }
@@ -98,6 +98,12 @@ pub(super) fn streams(
 
 fn problem(path: &str, message: &str) -> Problem {
     Problem { kind: "dump".to_owned(), path: path.as_bytes().to_vec(), message: message.to_owned() }
+}
+
+/// Whether a stream is of the server, and not of one of its databases: accounts.
+#[must_use]
+pub fn is_of_server(stream: &str) -> bool {
+    matches!(stream, "globals.sql" | "users.sql")
 }
 
 /// The folder of the dumps of a hook; of another server of its kind, one of its own: `postgres.2`.

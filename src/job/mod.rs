@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 
 pub use around::Around;
 pub use detect::{Detected, decoded, detect};
-pub use dumps::{DUMPS, hook_of, probe};
+pub use dumps::{DUMPS, hook_of, is_of_server, probe};
 pub use load::{LoadError, Server, load};
 pub use moments::{Moment, run_commands};
 pub use prepare::{Plan, drop_nested, plan};

@@ -118,7 +118,9 @@ fn find_databases(
     let engine = plan.detected.as_ref().map(|detected| detected.engine.clone());
     let used = |when: &Option<String>| when.is_none() || *when == engine;
     for file in profile.sqlite_files.iter().filter(|file| used(&file.when)) {
-        let found: Vec<PathBuf> = below(&places, &file.path).into_iter().filter(|path| path.is_file()).collect();
+        let mut found: Vec<PathBuf> = below(&places, &file.path).into_iter().filter(|path| path.is_file()).collect();
+        found.sort();
+        found.dedup();
         let other_engine = engine.as_ref().is_some_and(|engine| engine != "sqlite");
         if found.is_empty() && !file.optional && !other_engine && !plan.roots.is_empty() {
             plan.problems.push(Problem {

@@ -136,12 +136,12 @@ fn too_small(shared: &Shared<'_>, stream: &Stream<'_>, size: u64) -> Option<Stri
         let message = || format!("it has {} where at least {} are expected", shown(size), shown(least));
         return (size < least).then(message);
     }
-    let parent = shared.parent?;
-    let root = parent.snapshot.roots.iter().find(|root| root.path == stream.name.as_bytes())?;
+    let complete = shared.complete?;
+    let root = complete.snapshot.roots.iter().find(|root| root.path == stream.name.as_bytes())?;
     let NodeKind::File { size: before, .. } = root.node.kind else { return None };
     let message = || {
         format!(
-            "it has {} where the snapshot before has {}; when that is right, set `min-size` of the database",
+            "it has {} where the complete snapshot before has {}; when that is right, set `min-size` of the database",
             shown(size),
             shown(before)
         )

@@ -108,15 +108,16 @@ pub fn backup(
     run(repository, options, Vec::new(), clock, progress, cancel)
 }
 
-/// The newest snapshot of the same machine, profile and roots.
-fn find_parent<'a>(snapshots: &'a Snapshots, options: &BackupOptions<'_>) -> Option<&'a SnapshotInfo> {
-    let paths: Vec<_> = options.roots.iter().map(|root| root.as_os_str().as_encoded_bytes()).collect();
-    let same = |snapshot: &Snapshot| {
-        snapshot.host == options.origin.host
-            && snapshot.profile == options.origin.profile
-            && (snapshot.profile.is_some() || snapshot.roots.iter().any(|root| paths.contains(&root.path.as_slice())))
+/// The snapshots of the same machine, profile and roots, newest first.
+fn before<'a>(snapshots: &'a Snapshots, options: &BackupOptions<'_>) -> impl Iterator<Item = &'a SnapshotInfo> {
+    let paths: Vec<_> = options.roots.iter().map(|root| root.as_os_str().as_encoded_bytes().to_vec()).collect();
+    let (host, profile) = (options.origin.host.clone(), options.origin.profile.clone());
+    let same = move |snapshot: &Snapshot| {
+        snapshot.host == host
+            && snapshot.profile == profile
+            && (snapshot.profile.is_some() || snapshot.roots.iter().any(|root| paths.contains(&root.path)))
     };
-    snapshots.all.iter().rev().find(|info| same(&info.snapshot))
+    snapshots.all.iter().rev().filter(move |info| same(&info.snapshot))
 }
 
 fn run(
@@ -134,7 +135,8 @@ fn run(
         progress.warn(&format!("{reason}; what only it knows is stored again"));
     }
     let snapshots = Snapshots::load(repository)?;
-    let parent = find_parent(&snapshots, options).filter(|_| !options.ignore_parent).cloned();
+    let parent = before(&snapshots, options).next().filter(|_| !options.ignore_parent).cloned();
+    let complete = before(&snapshots, options).find(|info| info.snapshot.outcome == Outcome::Complete).cloned();
     let run_id = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
     let writer = Writer::new(repository, &index, run_id, clock, options.threads)?;
     let problems = Problems::default();
@@ -146,8 +148,18 @@ fn run(
         let counted = parent.snapshot.statistics;
         progress.total(counted.entries(), counted.total_bytes);
     }
-    let (roots, mut statistics) =
-        gather(repository, &index, &writer, options, streams, parent.as_ref(), &problems, clock, progress, cancel)?;
+    let (roots, mut statistics) = gather(
+        repository,
+        &index,
+        &writer,
+        options,
+        streams,
+        [&parent, &complete],
+        &problems,
+        clock,
+        progress,
+        cancel,
+    )?;
     if statistics.files == 0 && parent.as_ref().is_some_and(|parent| parent.snapshot.statistics.files > 0) {
         let path = roots.first().map(|root| root.path.clone()).unwrap_or_default();
         problems.add("missing", &path, "there is not one file, where the snapshot before has some");
@@ -215,7 +227,7 @@ fn gather(
     writer: &Writer<'_>,
     options: &BackupOptions<'_>,
     streams: Vec<Stream<'_>>,
-    parent: Option<&SnapshotInfo>,
+    [parent, complete]: [&Option<SnapshotInfo>; 2],
     problems: &Problems,
     clock: &dyn Clock,
     progress: &dyn Progress,
@@ -229,7 +241,8 @@ fn gather(
         index,
         writer,
         options,
-        parent,
+        parent: parent.as_ref(),
+        complete: complete.as_ref(),
         names: &names,
         chunker: &chunker,
         problems,

@@ -24,6 +24,8 @@ pub(super) struct Shared<'a> {
     pub(super) writer: &'a Writer<'a>,
     pub(super) options: &'a BackupOptions<'a>,
     pub(super) parent: Option<&'a SnapshotInfo>,
+    /// The newest that is complete: what a dump is measured with, or one bad dump would make the next one look good.
+    pub(super) complete: Option<&'a SnapshotInfo>,
     pub(super) names: &'a Names,
     pub(super) chunker: &'a Chunker,
     pub(super) problems: &'a Problems,

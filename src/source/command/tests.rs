@@ -37,6 +37,23 @@ const SHORT: Option<Duration> = Some(Duration::from_millis(300));
 const LONG: Option<Duration> = Some(Duration::from_secs(60));
 
 #[test]
+fn a_program_that_says_nothing_ends_when_the_user_wants_it() {
+    let argv = ["sleep", "60"].map(OsString::from);
+    let flag = Arc::new(AtomicBool::new(false));
+    let program = Program { argv: &argv, time_limit: LONG, cancel: Some(&flag), ..Program::default() };
+    let mut running = program.start(|_| ()).unwrap();
+    let setter = Arc::clone(&flag);
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        setter.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let start = std::time::Instant::now();
+    running.read_to_end(&mut Vec::new()).unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(matches!(running.finish(), Err(CommandError::Interrupted { .. })));
+}
+
+#[test]
 fn a_program_that_exits_with_0_gives_its_whole_output() {
     let (output, read, end) = run("echo one; echo two", LONG);
     assert_eq!(output, b"one\ntwo\n");

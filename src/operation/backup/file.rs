@@ -119,7 +119,9 @@ pub(super) fn read_streams(shared: &Shared<'_>, streams: Vec<Stream<'_>>) -> Res
         let rows = found.rows.into_iter().map(|(table, rows)| TableRows { table, rows }).collect();
         let now = shared.clock.wall();
         let name = stream.name.rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
-        let metadata = Metadata { mode: 0o600, mtime: now, ctime: now, ..Metadata::default() };
+        // Theirs who made it: somebody else's, an ordinary user could not restore it in full.
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let metadata = Metadata { mode: 0o600, uid, gid, mtime: now, ctime: now, ..Metadata::default() };
         let kind = NodeKind::File { size, content, holes: Vec::new(), class: class.number(), rows };
         let node = Node { name, metadata, links: None, kind };
         let path = stream.name.into_bytes();

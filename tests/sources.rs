@@ -308,6 +308,8 @@ fn no_files_where_there_were_some_is_not_complete() {
     std::fs::remove_file(file).unwrap();
     let said = back_up(&bench, &[], &[&source]).exits(3);
     names_problem(&said, "missing", "/source");
+    // Nor is it the night after: an empty folder does not become the measure.
+    back_up(&bench, &[], &[&source]).exits(3);
     // `latest` is the complete one.
     let copy = bench.restores("latest", "copy", &source);
     assert!(copy.join("file").exists());

@@ -160,9 +160,10 @@ fn run(
         progress,
         cancel,
     )?;
-    if statistics.files == 0 && parent.as_ref().is_some_and(|parent| parent.snapshot.statistics.files > 0) {
+    // Measured with what was whole: an empty mount must not become the measure of the next night.
+    if statistics.files == 0 && complete.as_ref().is_some_and(|complete| complete.snapshot.statistics.files > 0) {
         let path = roots.first().map(|root| root.path.clone()).unwrap_or_default();
-        problems.add("missing", &path, "there is not one file, where the snapshot before has some");
+        problems.add("missing", &path, "there is not one file, where the last complete snapshot has some");
     }
     statistics.new_blobs = writer.stats().new_blobs();
     statistics.new_bytes = writer.stats().new_bytes();

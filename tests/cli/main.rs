@@ -6,6 +6,7 @@ mod doctor;
 mod exit_codes;
 mod profile;
 mod readme;
+mod restore;
 mod secrets;
 
 use std::path::{Path, PathBuf};

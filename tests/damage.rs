@@ -119,7 +119,7 @@ impl Bench {
         }
         for at in 0..2 {
             let ObjectName::Pack(pack) = bench.names(Area::Packs)[at] else { unreachable!() };
-            let mark = Mark { time: SystemClock.wall(), packs: vec![pack], run: RunId([9; 16]) };
+            let mark = Mark { time: SystemClock.wall(), packs: vec![pack], run: RunId([9; 16]), snapshots: Vec::new() };
             repository.write_object(Kind::Mark, &mark.encode()).unwrap();
         }
         bench
@@ -239,6 +239,8 @@ fn snapshot(run: RunId, node: Node, parent: Option<SnapshotId>) -> Snapshot {
         class_rule: 1,
         run,
         description: None,
+        anomalies: Vec::new(),
+        previous: None,
     }
 }
 

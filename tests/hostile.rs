@@ -86,6 +86,8 @@ fn snapshot(roots: Vec<Root>) -> Snapshot {
         class_rule: 1,
         run: RunId([7; 16]),
         description: None,
+        anomalies: Vec::new(),
+        previous: None,
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bk::clock::{Clock, SystemClock};
 use bk::crypto::{KeyFile, Keys};
 use bk::format::key_slot::Credential;
+use bk::format::node::Timestamp;
 use bk::operation::key::change;
 use bk::repository::{Repository, RepositoryError, add_slot, note, opened_by, remove_slot, seal_slot, slots};
 use bk::store::{Area, Listed, LocalStore, ObjectName, Store, StoreError, Upload};
@@ -286,6 +287,10 @@ impl Store for StopAt {
 
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
         self.inner.stat(name)
+    }
+
+    fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time()
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {

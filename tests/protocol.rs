@@ -46,7 +46,7 @@ fn packs(store: &MemoryStore) -> Vec<PackName> {
 
 /// Announces the deletion of `packs`, as a prune does.
 fn mark(repository: &Repository, packs: &[PackName]) {
-    let mark = Mark { time: Timestamp::default(), packs: packs.to_vec(), run: RunId([7; 16]) };
+    let mark = Mark { time: Timestamp::default(), packs: packs.to_vec(), run: RunId([7; 16]), snapshots: Vec::new() };
     repository.write_object(Kind::Mark, &mark.encode()).unwrap();
 }
 

@@ -5,7 +5,7 @@ use super::cbor::{Fields, Reader};
 use super::index_file::PackName;
 use super::node::Timestamp;
 use super::tree::{decode_time, encode_time};
-use crate::id::{PackId, RunId};
+use crate::id::{PackId, RunId, SnapshotId};
 
 /// One prune's announcement. It is never taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +16,9 @@ pub struct Mark {
     pub packs: Vec<PackName>,
     /// The pruner's run.
     pub run: RunId,
+    /// Every snapshot that the pruner saw. One that is neither there nor noted as forgotten when the packs are to be
+    /// deleted has been lost from a list, and nothing is deleted.
+    pub snapshots: Vec<SnapshotId>,
 }
 
 impl Mark {
@@ -29,6 +32,10 @@ impl Mark {
             writer.array(2).bytes(&pack.id.0).bytes(&pack.nonce);
         }
         fields.field(3).bytes(&self.run.0);
+        if !self.snapshots.is_empty() {
+            let ids: Vec<u8> = self.snapshots.iter().flat_map(|id| id.0).collect();
+            fields.field(4).bytes(&ids);
+        }
         fields.into_bytes()
     }
 
@@ -39,6 +46,7 @@ impl Mark {
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload);
         let (mut time, mut packs, mut run) = (None, None, None);
+        let mut snapshots = Vec::new();
         reader.map(|key, reader| {
             match key {
                 1 => time = Some(decode_time(reader)?),
@@ -51,13 +59,21 @@ impl Mark {
                     packs = Some(list);
                 }
                 3 => run = Some(RunId(reader.fixed()?)),
+                4 => {
+                    let bytes = reader.bytes()?;
+                    let (ids, rest) = bytes.as_chunks::<32>();
+                    if !rest.is_empty() {
+                        return Err(reader.error("the snapshots of a mark are cut short"));
+                    }
+                    snapshots = ids.iter().map(|id| SnapshotId(*id)).collect();
+                }
                 _ => return Ok(false),
             }
             Ok(true)
         })?;
         reader.end()?;
         match (time, packs, run) {
-            (Some(time), Some(packs), Some(run)) => Ok(Self { time, packs, run }),
+            (Some(time), Some(packs), Some(run)) => Ok(Self { time, packs, run, snapshots }),
             _ => Err(reader.error("a mark is not complete")),
         }
     }
@@ -70,7 +86,10 @@ mod tests {
     #[test]
     fn a_mark_survives() {
         let packs = vec![PackName { id: PackId([1; 32]), nonce: [2; 8] }];
-        let mark = Mark { time: Timestamp { seconds: 7, nanos: 8 }, packs, run: RunId([9; 16]) };
-        assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
+        for snapshots in [vec![], vec![SnapshotId([3; 32]), SnapshotId([4; 32])]] {
+            let time = Timestamp { seconds: 7, nanos: 8 };
+            let mark = Mark { time, packs: packs.clone(), run: RunId([9; 16]), snapshots };
+            assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
+        }
     }
 }

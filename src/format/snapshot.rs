@@ -160,6 +160,11 @@ pub struct Snapshot {
     pub run: RunId,
     /// Free text.
     pub description: Option<String>,
+    /// In what the run left the usual band of its profile, for people; empty when it did not.
+    pub anomalies: Vec<String>,
+    /// When the newest complete snapshot of the same profile and host was begun that was there then. Retention measures
+    /// breaks by it, as forgetting thins out what lies between.
+    pub previous: Option<Timestamp>,
 }
 
 /// Whether `name` may be the restore name of a root: relative, and every part a valid name.
@@ -214,6 +219,15 @@ impl Snapshot {
         if let Some(description) = &self.description {
             fields.field(19).text(description);
         }
+        if !self.anomalies.is_empty() {
+            let writer = fields.field(20).array(self.anomalies.len());
+            for anomaly in &self.anomalies {
+                writer.text(anomaly);
+            }
+        }
+        if let Some(previous) = self.previous {
+            encode_time(fields.field(21), previous);
+        }
         fields.into_bytes()
     }
 
@@ -262,6 +276,8 @@ struct Parts {
     class_rule: Option<u64>,
     run: Option<RunId>,
     description: Option<String>,
+    anomalies: Vec<String>,
+    previous: Option<Timestamp>,
 }
 
 impl Parts {
@@ -271,9 +287,7 @@ impl Parts {
             2 => self.end = Some(decode_time(reader)?),
             3 => self.host = Some(reader.text()?.to_owned()),
             4 => self.profile = Some(reader.text()?.to_owned()),
-            5 => {
-                self.tags = (0..reader.array()?).map(|_| reader.text().map(str::to_owned)).collect::<Result<_, _>>()?
-            }
+            5 => self.tags = decode_texts(reader)?,
             6 => self.roots = Some((0..reader.array()?).map(|_| decode_root(reader)).collect::<Result<_, _>>()?),
             7 => {
                 let statistics = &mut self.statistics;
@@ -303,6 +317,8 @@ impl Parts {
             17 => self.class_rule = Some(reader.uint()?),
             18 => self.run = Some(RunId(reader.fixed()?)),
             19 => self.description = Some(reader.text()?.to_owned()),
+            20 => self.anomalies = decode_texts(reader)?,
+            21 => self.previous = Some(decode_time(reader)?),
             _ => return Ok(false),
         }
         Ok(true)
@@ -329,8 +345,14 @@ impl Parts {
             class_rule: self.class_rule?,
             run: self.run?,
             description: self.description,
+            anomalies: self.anomalies,
+            previous: self.previous,
         })
     }
+}
+
+fn decode_texts(reader: &mut Reader<'_>) -> Result<Vec<String>, DecodeError> {
+    (0..reader.array()?).map(|_| reader.text().map(str::to_owned)).collect()
 }
 
 fn decode_root(reader: &mut Reader<'_>) -> Result<Root, DecodeError> {
@@ -391,6 +413,8 @@ mod tests {
             class_rule: 1,
             run: RunId([1; 16]),
             description: None,
+            anomalies: vec!["a".into(), "b".into()],
+            previous: Some(Timestamp { seconds: 0, nanos: 5 }),
         }
     }
 

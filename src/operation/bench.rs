@@ -153,6 +153,8 @@ pub(crate) fn empty_snapshot() -> Snapshot {
         class_rule: 1,
         run: RunId([1; 16]),
         description: None,
+        anomalies: Vec::new(),
+        previous: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::index::{list_packs, read_marks};
+use super::catalog::{list_packs, read_marks};
 use super::reader::BlobReader;
 use super::{Index, Repository, RepositoryError, SnapshotInfo, Writer};
 use crate::clock::Clock;
@@ -38,42 +38,35 @@ struct Validation {
 }
 
 impl Commit<'_> {
-    fn validate(&self, rescued: &HashSet<PackName>) -> Result<Validation, RepositoryError> {
+    fn validate(&self, writer: &Writer<'_>, rescued: &HashSet<PackName>) -> Result<Validation, RepositoryError> {
         let started = self.clock.boottime();
         let marks = read_marks(self.repository)?;
         let listed = self.index.listing().map(|listing| listing.started).unwrap_or_default();
         let present =
             if started.saturating_sub(listed) > LISTING_SERVES { Some(list_packs(self.repository)?) } else { None };
         let mut validation = Validation { started, marked: Vec::new(), lost: 0 };
+        let is_absent = |name: &PackName, size: u64| {
+            present.as_ref().is_some_and(|present| present.get(name).is_none_or(|pack| pack.size != size))
+        };
         for (name, size) in self.index.relied_packs() {
             if rescued.contains(&name) {
                 continue;
             }
-            if present.as_ref().is_some_and(|present| present.get(&name) != Some(&size)) {
+            if is_absent(&name, size) {
                 validation.lost += 1;
             } else if marks.contains(&name) {
                 validation.marked.push(name);
             }
         }
+        // A run that lasted longer than a prune waits for one without a snapshot lost what it stored itself.
+        let own = writer.written();
+        validation.lost += own.iter().filter(|(name, size)| is_absent(name, *size) || marks.contains(name)).count();
         Ok(validation)
     }
 
     /// Copies every blob of the marked packs into new packs. A marked pack stays for a day at least.
     fn rescue(&self, writer: &Writer<'_>, packs: &[PackName]) -> Result<(), RepositoryError> {
-        let copied = std::thread::scope(|scope| {
-            let sealing = scope.spawn(|| writer.seal_segments());
-            let finishing = scope.spawn(|| writer.finish_packs());
-            let copied = self.copy_blobs(writer, packs);
-            writer.close_queue(1);
-            let joined = sealing.join();
-            writer.close_packs(1);
-            if joined.is_err() || finishing.join().is_err() {
-                return Err(RepositoryError::Stopped);
-            }
-            copied
-        });
-        writer.finish()?;
-        copied
+        writer.while_sealing(1, || self.copy_blobs(writer, packs))
     }
 
     fn copy_blobs(&self, writer: &Writer<'_>, packs: &[PackName]) -> Result<(), RepositoryError> {
@@ -123,7 +116,7 @@ impl Commit<'_> {
         let mut put = None;
         let mut rescued = HashSet::new();
         for _ in 0..ROUNDS {
-            let validation = self.validate(&rescued)?;
+            let validation = self.validate(writer, &rescued)?;
             if validation.lost > 0 {
                 return Err(RepositoryError::Lost { location: location(), packs: validation.lost });
             }

@@ -179,6 +179,12 @@ impl RepositoryError {
         }
     }
 
+    /// Whether something was not where it should be, as happens when a prune moved it.
+    #[must_use]
+    pub const fn is_absence(&self) -> bool {
+        matches!(self, Self::NotIndexed { .. } | Self::Store(StoreError::Missing { .. }))
+    }
+
     /// Whether this says that stored data is damaged or missing, as opposed to a passing trouble.
     #[must_use]
     pub const fn is_damage(&self) -> bool {

@@ -2,40 +2,20 @@
 //!
 //! An entry takes 44 bytes, its place in the hash table 5 to 10, a segment 20. An id may have several entries; all are kept.
 
-use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use hashbrown::HashTable;
 
+use super::catalog::Listing;
 use super::{Repository, RepositoryError};
-use crate::clock::Clock;
 use crate::compress::Encoding;
 use crate::crypto::Sealer;
-use crate::format::index_file::{IndexFile, IndexedPack, PackName};
-use crate::format::mark::Mark;
-use crate::format::pack::PackKind;
-use crate::format::{Header, Kind, object};
+use crate::format::index_file::{IndexedPack, PackName};
+use crate::format::pack::{PackKind, Segment};
+use crate::format::{Header, object};
 use crate::id::BlobId;
-use crate::store::{Area, ObjectName};
-
-/// What an index is read for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Reading: marked packs serve as long as they are there, and no list of packs is made.
-    Read,
-    /// Writing: packs that are marked, missing or of the wrong size count as absent.
-    Write,
-}
-
-/// What the store held when a writer began: bk-repository(7), "Start".
-#[derive(Debug)]
-pub struct Listing {
-    /// Boot time before the first list.
-    pub started: Duration,
-    /// Packs that a prune has marked.
-    pub marked: HashSet<PackName>,
-}
+use crate::store::ObjectName;
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +44,8 @@ struct PackRecord {
     header: Header,
     usable: bool,
     relied: AtomicBool,
+    first_segment: u32,
+    first_entry: u32,
 }
 
 /// A segment, ready to be fetched and opened.
@@ -114,85 +96,31 @@ pub(super) fn hash_of(id: &BlobId) -> u64 {
 }
 
 /// All that the index objects of a repository say.
+#[derive(Default)]
 pub struct Index {
     entries: Entries,
     table: HashTable<u32>,
     segments: Vec<StoredSegment>,
     packs: Vec<PackRecord>,
-    listing: Option<Listing>,
-    damaged: Vec<(String, String)>,
+    pub(super) listing: Option<Listing>,
+    pub(super) damaged: Vec<(String, String)>,
 }
 
 impl Index {
-    fn empty() -> Self {
-        Self {
-            entries: Entries::default(),
-            table: HashTable::new(),
-            segments: Vec::new(),
-            packs: Vec::new(),
-            listing: None,
-            damaged: Vec::new(),
-        }
-    }
-
-    /// Reads every index object. For a writer, lists the marks, then the packs, then the index, in this order.
-    ///
-    /// An object that is damaged does not hide the others: what only it knew counts as not stored, so that a writer
-    /// stores it again. [`Self::damaged`] names it; a prune must not go on then.
-    ///
-    /// # Errors
-    /// When the store cannot be listed or read.
-    pub fn load(repository: &Repository, purpose: Purpose, clock: &dyn Clock) -> Result<Self, RepositoryError> {
-        let mut index = Self::empty();
-        let started = clock.boottime();
-        let mut present = None;
-        if purpose == Purpose::Write {
-            let marked = read_marks(repository)?;
-            present = Some(list_packs(repository)?);
-            index.listing = Some(Listing { started, marked });
-        }
-        let mut seen = HashSet::new();
-        for listed in repository.store().list(Area::Index)? {
-            let read = repository.read_object(Kind::Index, &listed.name).and_then(|payload| {
-                IndexFile::decode(&payload)
-                    .map_err(|source| RepositoryError::Malformed { name: listed.name.to_string(), source })
-            });
-            let file = match read {
-                // Compacted since the list was made.
-                Err(RepositoryError::Store(error)) if error.is_missing() => continue,
-                Err(error) if error.is_damage() => {
-                    index.damaged.push((listed.name.to_string(), error.to_string()));
-                    continue;
-                }
-                file => file?,
-            };
-            for pack in file.packs {
-                if seen.insert(pack.name) {
-                    let usable = match (&present, &index.listing) {
-                        (Some(present), Some(listing)) => {
-                            present.get(&pack.name) == Some(&pack.size) && !listing.marked.contains(&pack.name)
-                        }
-                        _ => true,
-                    };
-                    index.add_pack(pack, usable);
-                }
-            }
-        }
-        Ok(index)
-    }
-
     /// Builds an index from packs alone.
     #[must_use]
     pub fn of_packs(packs: impl IntoIterator<Item = IndexedPack>) -> Self {
-        let mut index = Self::empty();
+        let mut index = Self::default();
         for pack in packs {
             index.add_pack(pack, true);
         }
         index
     }
 
-    fn add_pack(&mut self, pack: IndexedPack, usable: bool) {
+    /// Adds a pack that is not in it yet; gives its number.
+    pub(super) fn add_pack(&mut self, pack: IndexedPack, usable: bool) -> u32 {
         let pack_number = self.packs.len() as u32;
+        let (first_segment, first_entry) = (self.segments.len() as u32, self.entries.len() as u32);
         let mut offset = pack.header.bytes().len() as u32;
         let blobs = pack.segments.iter().map(|segment| segment.blobs.len()).sum();
         let entries = &self.entries;
@@ -218,7 +146,14 @@ impl Index {
             offset = offset.saturating_add(segment.stored_len);
         }
         let (name, size, header) = (pack.name, pack.size, pack.header);
-        self.packs.push(PackRecord { name, size, header, usable, relied: AtomicBool::new(false) });
+        let relied = AtomicBool::new(false);
+        self.packs.push(PackRecord { name, size, header, usable, relied, first_segment, first_entry });
+        pack_number
+    }
+
+    /// Makes a pack one that may be relied on, or not.
+    pub(super) fn set_usable(&mut self, pack: u32, usable: bool) {
+        self.packs[pack as usize].usable = usable;
     }
 
     fn pack_of(&self, entry: &Entry) -> &PackRecord {
@@ -339,13 +274,55 @@ impl Index {
             .map_err(|source| RepositoryError::Object { name: self.object_name(pack).to_string(), source })
     }
 
-    /// All blobs of a pack with their segments, for copying it forward.
+    /// All blobs of a pack, in the order in which they are stored.
     pub(super) fn entries_of(&self, name: &PackName) -> Vec<Entry> {
-        let Some(pack) = self.packs.iter().position(|pack| pack.name == *name) else { return Vec::new() };
-        (0..self.entries.len())
-            .map(|at| *self.entries.get(at as u32))
-            .filter(|entry| self.segments[entry.segment as usize].pack == pack as u32)
-            .collect()
+        let pack = self.packs.iter().position(|pack| pack.name == *name);
+        pack.map_or_else(Vec::new, |pack| self.numbers_of(pack as u32).map(|at| self.entry(at)).collect())
+    }
+
+    /// The numbers of the entries of a pack, in the order in which its blobs are stored.
+    #[must_use]
+    pub fn numbers_of(&self, pack: u32) -> Range<u32> {
+        let from = self.packs.get(pack as usize).map_or(0, |pack| pack.first_entry);
+        let to = self.packs.get(pack as usize + 1).map_or(self.entries.len() as u32, |next| next.first_entry);
+        from..to
+    }
+
+    /// The entry of a number below [`Self::len`].
+    #[must_use]
+    pub fn entry(&self, number: u32) -> Entry {
+        *self.entries.get(number)
+    }
+
+    /// The numbers of all entries of a blob, in an order that stays the same.
+    pub fn numbers(&self, id: &BlobId) -> impl Iterator<Item = u32> + '_ {
+        let wanted = *id;
+        self.table.iter_hash(hash_of(&wanted)).copied().filter(move |at| self.entries.get(*at).id == wanted)
+    }
+
+    /// The number of the pack that holds the blob of an entry.
+    #[must_use]
+    pub fn pack_number(&self, entry: &Entry) -> u32 {
+        self.segments[entry.segment as usize].pack
+    }
+
+    /// A pack as its index object described it.
+    #[must_use]
+    pub fn described(&self, number: u32) -> Option<IndexedPack> {
+        let pack = self.packs.get(number as usize)?;
+        let next = self.packs.get(number as usize + 1).map_or(self.segments.len(), |next| next.first_segment as usize);
+        let mut entries = self.numbers_of(number).map(|at| self.entry(at)).peekable();
+        let segments = (pack.first_segment as usize..next).map(|at| {
+            let StoredSegment { number, stored_len, raw_len, .. } = self.segments[at];
+            let encoding = if raw_len & COMPRESSED == 0 { Encoding::Raw } else { Encoding::Zstd };
+            let mut blobs = Vec::new();
+            while let Some(entry) = entries.next_if(|entry| entry.segment as usize == at) {
+                blobs.push((entry.id, entry.length));
+            }
+            Segment { number, encoding, stored_len, blobs }
+        });
+        let segments = segments.collect();
+        Some(IndexedPack { name: pack.name, size: pack.size, header: pack.header.clone(), segments })
     }
 }
 
@@ -355,30 +332,20 @@ impl Entry {
     pub const fn id(&self) -> BlobId {
         self.id
     }
-}
 
-/// Every pack that a prune has marked.
-pub(super) fn read_marks(repository: &Repository) -> Result<HashSet<PackName>, RepositoryError> {
-    let marks = repository.read_all(Kind::Mark, Mark::decode)?;
-    Ok(marks.into_iter().flat_map(|(_, mark)| mark.packs).collect())
-}
-
-/// Every stored pack with its size in bytes.
-pub(super) fn list_packs(repository: &Repository) -> Result<HashMap<PackName, u64>, RepositoryError> {
-    let listed = repository.store().list(Area::Packs)?;
-    Ok(listed
-        .into_iter()
-        .filter_map(|listed| match listed.name {
-            ObjectName::Pack(name) => Some((name, listed.size)),
-            _ => None,
-        })
-        .collect())
+    /// In which segment of all of the index.
+    #[must_use]
+    pub const fn segment(&self) -> u32 {
+        self.segment
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
-    use crate::format::pack::Segment;
+    use crate::format::Kind;
     use crate::id::PackId;
 
     fn pack(number: u8, ids: &[u8]) -> IndexedPack {
@@ -391,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_blob_in_several_packs_is_found_in_each_and_usable_ones_come_first() {
-        let mut index = Index::empty();
+        let mut index = Index::default();
         index.add_pack(pack(1, &[7, 8]), false);
         index.add_pack(pack(2, &[9, 7]), true);
         let found: Vec<_> =
@@ -401,7 +368,7 @@ mod tests {
 
     #[test]
     fn blobs_of_unusable_packs_are_known_but_not_relied_on() {
-        let mut index = Index::empty();
+        let mut index = Index::default();
         index.add_pack(pack(1, &[7]), false);
         assert!(index.knows(&BlobId([7; 32])));
         assert!(!index.rely_on(&BlobId([7; 32])));
@@ -411,10 +378,33 @@ mod tests {
         assert_eq!(index.relied_packs().len(), 1);
     }
 
+    #[test]
+    fn packs_are_described_as_they_were_added() {
+        let mut index = Index::default();
+        let mut many = pack(3, &[4, 5, 6]);
+        let segment = |number, ids: &[u8]| Segment {
+            number,
+            encoding: Encoding::Zstd,
+            stored_len: 40,
+            blobs: ids.iter().map(|id| (BlobId([*id; 32]), 7)).collect(),
+        };
+        many.segments.extend([segment(2, &[9]), segment(1, &[4, 4])]);
+        let all = [pack(1, &[7, 8]), many, pack(2, &[9])];
+        for (at, pack) in all.iter().enumerate() {
+            assert_eq!(index.add_pack(pack.clone(), true), at as u32);
+        }
+        for (at, pack) in all.into_iter().enumerate() {
+            assert_eq!(index.described(at as u32), Some(pack));
+        }
+        assert_eq!(index.numbers_of(1), 2..8);
+        assert_eq!(index.numbers(&BlobId([4; 32])).count(), 3);
+        assert_eq!(index.described(3), None);
+    }
+
     proptest::proptest! {
         #[test]
         fn the_index_knows_exactly_what_was_added(packs in proptest::collection::vec(proptest::collection::vec(0_u8..64, 1..9), 0..20)) {
-            let mut index = Index::empty();
+            let mut index = Index::default();
             let mut model: HashMap<u8, usize> = HashMap::new();
             for (number, ids) in packs.iter().enumerate() {
                 index.add_pack(pack(number as u8, ids), true);

@@ -3,8 +3,10 @@
 //! [`Repository`] is open: its keys and configuration are known. Finding blobs needs an [`Index`] besides, adding
 //! them a [`Writer`]; what cannot work without them cannot be called without them.
 
+mod catalog;
 mod commit;
 mod error;
+mod facts;
 mod index;
 mod keys;
 mod packer;
@@ -15,10 +17,13 @@ mod writer;
 
 use std::sync::Arc;
 
+pub use catalog::{Catalog, IndexObject, Listing, Purpose, StoredPack, marks, replace_index};
 pub use commit::Commit;
 pub use error::RepositoryError;
-pub use index::{Entry, Index, Listing, Purpose};
+pub use facts::{Facts, Pin, add_facts, join_facts, run_detail, until_detail};
+pub use index::{Entry, Index};
 pub use keys::{Slot, Slots, add_slot, open_slots, opened_by, put_slot, remove_slot, seal_slot, slots};
+pub use packer::target_len;
 pub use reader::{Blob, BlobReader, PackContents, read_pack};
 pub use snapshots::{Filter, SnapshotInfo, Snapshots};
 pub use tree_reader::{ContentCursor, TreeCursor, TreeEntry};
@@ -163,6 +168,20 @@ impl Repository {
             }
             None if chunks_alike => Ok(()),
             None => Err(RepositoryError::Feature { location: self.location(), needed: "to write", feature: 0 }),
+        }
+    }
+
+    /// Whether this version may take anything out of it.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Feature`] when it needs a later version.
+    pub fn check_prunable(&self) -> Result<(), RepositoryError> {
+        self.check_writable()?;
+        match self.config.prune_features.first() {
+            Some(feature) => {
+                Err(RepositoryError::Feature { location: self.location(), needed: "to prune", feature: *feature })
+            }
+            None => Ok(()),
         }
     }
 

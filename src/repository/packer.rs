@@ -22,7 +22,8 @@ const DATA_PACK_LEN: u64 = 32 << 20;
 const TREE_PACK_LEN: u64 = 4 << 20;
 
 /// The size at which a pack is closed, in bytes.
-pub(super) const fn target_len(kind: PackKind) -> u64 {
+#[must_use]
+pub const fn target_len(kind: PackKind) -> u64 {
     match kind {
         PackKind::Data => DATA_PACK_LEN,
         PackKind::Tree => TREE_PACK_LEN,

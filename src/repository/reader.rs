@@ -17,6 +17,8 @@ use crate::store::ObjectName;
 const CACHE_BYTES: usize = 16 << 20;
 /// Sealers of packs kept by one reader.
 const SEALERS: usize = 64;
+/// A reader that misses a pack reads the index again so often; what is damaged would make it do so for ever.
+const RELOADS: u32 = 8;
 
 /// A blob inside the segment that holds it; no copy was made.
 #[derive(Debug, Clone)]
@@ -40,10 +42,29 @@ impl std::ops::Deref for Blob {
     }
 }
 
+/// The index that a reader was given, or one that was read since.
+#[derive(Clone)]
+enum Known<'a> {
+    Given(&'a Index),
+    Fresh(Arc<Index>),
+}
+
+impl std::ops::Deref for Known<'_> {
+    type Target = Index;
+    fn deref(&self) -> &Index {
+        match self {
+            Self::Given(index) => index,
+            Self::Fresh(index) => index,
+        }
+    }
+}
+
 /// Reads blobs; one per thread.
 pub struct BlobReader<'a> {
     repository: &'a Repository,
-    index: &'a Index,
+    index: Known<'a>,
+    /// How often the index may yet be read again because a pack is gone.
+    reloads: u32,
     decoder: Decoder,
     stored: Vec<u8>,
     cached: Vec<(u32, Arc<Decoded>)>,
@@ -62,7 +83,8 @@ impl<'a> BlobReader<'a> {
     pub fn new(repository: &'a Repository, index: &'a Index) -> Result<Self, RepositoryError> {
         Ok(Self {
             repository,
-            index,
+            index: Known::Given(index),
+            reloads: RELOADS,
             decoder: Decoder::new()?,
             stored: Vec::new(),
             cached: Vec::new(),
@@ -71,6 +93,13 @@ impl<'a> BlobReader<'a> {
             spare: Vec::new(),
             fetched_bytes: 0,
         })
+    }
+
+    /// The same reader, which looks nowhere but in the index it was given.
+    #[must_use]
+    pub const fn without_reload(mut self) -> Self {
+        self.reloads = 0;
+        self
     }
 
     /// Bytes fetched from the store so far.
@@ -101,11 +130,27 @@ impl<'a> BlobReader<'a> {
         self.read(id, PackKind::Tree)
     }
 
+    /// When the pack is gone, the index is read again: a prune may have moved what was in it.
     fn read(&mut self, id: &BlobId, kind: PackKind) -> Result<Blob, RepositoryError> {
+        match self.read_known(id, kind) {
+            Err(error) if self.reloads > 0 && error.is_absence() => {
+                self.reloads -= 1;
+                self.index = Known::Fresh(Arc::new(Index::reload(self.repository)?));
+                self.cached.clear();
+                self.cached_bytes = 0;
+                self.sealers.clear();
+                self.read_known(id, kind).map_err(|_| error)
+            }
+            read => read,
+        }
+    }
+
+    fn read_known(&mut self, id: &BlobId, kind: PackKind) -> Result<Blob, RepositoryError> {
         let mut error = RepositoryError::NotIndexed { id: *id };
-        for entry in self.index.find(id) {
-            let place = self.index.place(&entry);
-            if self.index.pack_kind(place.pack) != Some(kind) {
+        let index = self.index.clone();
+        for entry in index.find(id) {
+            let place = index.place(&entry);
+            if index.pack_kind(place.pack) != Some(kind) {
                 continue;
             }
             match self.segment(&place) {

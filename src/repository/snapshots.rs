@@ -1,10 +1,7 @@
 //! The snapshots of a repository, and how a user names one.
 
-use std::collections::HashSet;
-
-use super::{Repository, RepositoryError};
+use super::{Facts, Repository, RepositoryError};
 use crate::format::Kind;
-use crate::format::fact::{self, FactKind};
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{Outcome, Snapshot};
 use crate::id::{IdPrefix, SnapshotId};
@@ -26,8 +23,12 @@ pub struct SnapshotInfo {
 pub struct Snapshots {
     /// Those that can be read.
     pub all: Vec<SnapshotInfo>,
-    /// Objects that cannot, with the reason.
+    /// Objects of snapshots and facts that cannot, with the reason.
     pub damaged: Vec<(String, String)>,
+    /// What became known of them.
+    pub facts: Facts,
+    /// Objects of snapshots that are forgotten already, and were not deleted.
+    pub leftover: Vec<ObjectName>,
 }
 
 /// Which snapshots are meant.
@@ -60,22 +61,8 @@ impl Snapshots {
     /// # Errors
     /// When the store cannot be listed or read.
     pub fn load(repository: &Repository) -> Result<Self, RepositoryError> {
-        let mut snapshots = Self::default();
-        let mut forgotten: HashSet<SnapshotId> = HashSet::new();
-        for listed in repository.store().list(crate::store::Area::Facts)? {
-            let read = repository.read_object(Kind::Facts, &listed.name).and_then(|payload| {
-                fact::decode(&payload)
-                    .map_err(|source| RepositoryError::Malformed { name: listed.name.to_string(), source })
-            });
-            match read {
-                Ok(facts) => forgotten.extend(
-                    facts.iter().filter(|fact| fact.kind == FactKind::Forgotten).filter_map(|fact| fact.snapshot),
-                ),
-                Err(RepositoryError::Store(error)) if error.is_missing() => {}
-                Err(error) if error.is_damage() => snapshots.damaged.push((listed.name.to_string(), error.to_string())),
-                Err(error) => return Err(error),
-            }
-        }
+        let facts = Facts::load(repository)?;
+        let mut snapshots = Self { damaged: facts.damaged.clone(), facts, ..Self::default() };
         for listed in repository.store().list(crate::store::Area::Snapshots)? {
             let read = || -> Result<SnapshotInfo, RepositoryError> {
                 let payload = repository.read_object(Kind::Snapshot, &listed.name)?;
@@ -84,7 +71,7 @@ impl Snapshots {
                 Ok(SnapshotInfo { id: repository.keys().identifier().snapshot(&payload), name: listed.name, snapshot })
             };
             match read() {
-                Ok(info) if forgotten.contains(&info.id) => {}
+                Ok(info) if snapshots.facts.is_forgotten(&info.id) => snapshots.leftover.push(info.name),
                 Ok(info) => snapshots.all.push(info),
                 Err(RepositoryError::Store(error)) if error.is_missing() => {}
                 Err(error) if error.is_damage() => snapshots.damaged.push((listed.name.to_string(), error.to_string())),
@@ -93,6 +80,18 @@ impl Snapshots {
         }
         snapshots.all.sort_by_key(|info| (info.snapshot.start, info.snapshot.end, info.id));
         Ok(snapshots)
+    }
+
+    /// Whether a snapshot is listed or noted as forgotten.
+    #[must_use]
+    pub fn knows(&self, id: &SnapshotId) -> bool {
+        self.facts.is_forgotten(id) || self.all.iter().any(|info| info.id == *id)
+    }
+
+    /// Whether a snapshot was unlike those before it, and nobody has accepted that.
+    #[must_use]
+    pub fn needs_acceptance(&self, info: &SnapshotInfo) -> bool {
+        !info.snapshot.anomalies.is_empty() && !self.facts.is_acknowledged(&info.id)
     }
 
     /// The snapshot whose id begins with `prefix`.

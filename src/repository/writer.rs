@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::compress::{Encoder, Encoding};
 use crate::crypto::{PREFIX_LEN, Sealer};
 use crate::format::Kind;
-use crate::format::index_file::{IndexFile, IndexedPack};
+use crate::format::index_file::{IndexFile, IndexedPack, PackName};
 use crate::format::pack::PackKind;
 use crate::id::{BlobId, RunId};
 
@@ -167,6 +167,7 @@ pub struct Writer<'a> {
     full: Sender<Option<OpenPack>>,
     filled: Receiver<Option<OpenPack>>,
     pending: Mutex<PendingIndex>,
+    written: Mutex<Vec<(PackName, u64)>>,
     error: Mutex<Option<RepositoryError>>,
     failed: AtomicBool,
     buffers: Mutex<Vec<Vec<u8>>>,
@@ -202,11 +203,18 @@ impl<'a> Writer<'a> {
             full,
             filled,
             pending: Mutex::new(PendingIndex { packs: Vec::new(), last: clock.boottime() }),
+            written: Mutex::default(),
             error: Mutex::new(None),
             failed: AtomicBool::new(false),
             buffers: Mutex::new(Vec::new()),
             stats: WriterStats::default(),
         })
+    }
+
+    /// The packs that were put, each with its size in bytes.
+    #[must_use]
+    pub fn written(&self) -> Vec<(PackName, u64)> {
+        lock(&self.written).clone()
     }
 
     /// What was done so far.
@@ -371,6 +379,7 @@ impl<'a> Writer<'a> {
         let indexed = pack.finish(self.repository)?;
         self.stats.packs.fetch_add(1, Ordering::Relaxed);
         self.stats.stored_bytes.fetch_add(indexed.size, Ordering::Relaxed);
+        lock(&self.written).push((indexed.name, indexed.size));
         let mut pending = lock(&self.pending);
         pending.packs.push(indexed);
         let now = self.clock.boottime();
@@ -391,6 +400,34 @@ impl<'a> Writer<'a> {
         let (_, stored) = self.repository.write_object(Kind::Index, &file.encode())?;
         self.stats.stored_bytes.fetch_add(stored, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Lets `work` add blobs while `threads` threads compress and seal, then ends all packs and indexes them.
+    ///
+    /// # Errors
+    /// Of `work`, or the first of any thread.
+    pub fn while_sealing<T>(
+        &self,
+        threads: usize,
+        work: impl FnOnce() -> Result<T, RepositoryError>,
+    ) -> Result<T, RepositoryError> {
+        let worked = std::thread::scope(|scope| {
+            let sealing: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(|| self.seal_segments())).collect();
+            let finishing = scope.spawn(|| self.finish_packs());
+            let worked = work();
+            self.close_queue(sealing.len());
+            let mut sound = true;
+            for thread in sealing {
+                sound &= thread.join().is_ok();
+            }
+            self.close_packs(1);
+            sound &= finishing.join().is_ok();
+            if sound { worked } else { Err(RepositoryError::Stopped) }
+        });
+        match (worked, self.finish()) {
+            (Err(RepositoryError::Stopped) | Ok(_), Err(error)) => Err(error),
+            (worked, _) => worked,
+        }
     }
 
     /// Tells so many threads of [`Self::seal_segments`] that nothing comes after what is queued.

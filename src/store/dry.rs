@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
+use crate::format::node::Timestamp;
 
 /// Reads from another store and forgets what it is given, but for the lengths.
 pub struct DryStore {
@@ -48,6 +49,10 @@ impl Store for DryStore {
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
         let forgotten = self.lengths.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
         forgotten.map_or_else(|| self.inner.stat(name), |length| Ok(Some(length)))
+    }
+
+    fn time(&self) -> Result<Timestamp, StoreError> {
+        self.inner.time()
     }
 
     fn delete(&self, _name: &ObjectName) -> Result<(), StoreError> {

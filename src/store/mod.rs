@@ -80,6 +80,12 @@ pub trait Store: Send + Sync {
     /// As they come.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 
+    /// The time that an object put now would get, by the store's own clock.
+    ///
+    /// # Errors
+    /// As they come.
+    fn time(&self) -> Result<Timestamp, StoreError>;
+
     /// Takes away what writers that died have left. Never touches what a living one uses.
     ///
     /// # Errors

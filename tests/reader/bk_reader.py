@@ -146,9 +146,9 @@ TABLE = [(range(0xFFFFFFF0), range(2), int, bytes, [int])]
 INDEX = {-1: 16, -2: time, 3: [(32, 8, int, bytes, TABLE)]}
 SNAPSHOT = {1: time, 2: time, 3: str, -4: str, -5: [str], 6: [(bytes, bytes, node)], 8: range(2), -10: int, -12: 32,
             -7: {-k: int for k in range(1, 12)}, -9: [(str, bytes, str)], -11: [{-1: str, -2: str, -3: str}],
-            -13: str, -14: str, 15: str, -16: str, 17: int, 18: 16, -19: str}
+            -13: str, -14: str, 15: str, -16: str, 17: int, 18: 16, -19: str, -20: [str], -21: time}
 FACTS = [{1: int, 2: time, 3: str, -4: 32, -5: 32, -6: str}]
-MARK = {-1: time, 2: [(32, 8)], -3: 16}
+MARK = {-1: time, 2: [(32, 8)], -3: 16, -4: bytes}
 
 # ------------------------------------------------------------------- objects
 KINDS = {"config": (1,), "keys": (2,), "packs": (3, 4), "index": (5,), "snapshots": (6,), "facts": (7,), "marks": (8,)}

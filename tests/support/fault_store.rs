@@ -5,6 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bk::format::node::Timestamp;
 use bk::store::{Area, Listed, ObjectName, Store, StoreError, Upload};
 
 /// What was asked of the store.
@@ -18,6 +19,7 @@ pub enum Op {
     GetRange,
     List,
     Stat,
+    Time,
     Delete,
 }
 
@@ -42,6 +44,8 @@ pub enum Fault {
     AbortAfter,
     /// It takes so long.
     Slow(Duration),
+    /// There is no room for what would be written; reads and deletes are done.
+    NoRoom,
 }
 
 type Hook = Box<dyn FnMut(u64, Op, Option<Area>, &dyn Store) + Send>;
@@ -75,6 +79,12 @@ impl<S: Store + Clone> FaultStore<S> {
         let store = Self::new(inner);
         store.state().plan.insert(at, fault);
         store
+    }
+
+    /// Goes wrong at operation number `at` too.
+    pub fn and_fault(self, at: u64, fault: Fault) -> Self {
+        self.state().plan.insert(at, fault);
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -122,6 +132,7 @@ impl State {
         self.struck += 1;
         match &fault {
             Fault::FailBefore(kind) => Err(error(location.into(), op, *kind)),
+            Fault::NoRoom if tears(op) => Err(error(location.into(), op, io::ErrorKind::StorageFull)),
             Fault::Torn if !tears(op) => Err(error(location.into(), op, io::ErrorKind::TimedOut)),
             Fault::Abort | Fault::AbortAfter => {
                 self.dead = true;
@@ -234,6 +245,11 @@ impl<S: Store + Clone + 'static> Store for FaultStore<S> {
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
         let fault = self.enter(Op::Stat, Some(name.area()))?;
         self.answer(fault.as_ref(), Op::Stat, self.inner.stat(name))
+    }
+
+    fn time(&self) -> Result<Timestamp, StoreError> {
+        let fault = self.enter(Op::Time, None)?;
+        self.answer(fault.as_ref(), Op::Time, self.inner.time())
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {

@@ -106,6 +106,10 @@ impl Store for MemoryStore {
         Ok(self.state().objects.get(name).map(|(bytes, _)| bytes.len() as u64))
     }
 
+    fn time(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.state().time)
+    }
+
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.state().objects.remove(name);
         Ok(())

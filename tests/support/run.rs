@@ -14,6 +14,9 @@ use bk::format::node::{NodeKind, Timestamp};
 use bk::format::tree::{self, Tree};
 use bk::id::{BlobId, SnapshotId};
 use bk::operation::backup::{BackupError, BackupOptions, BackupStats, Origin, SourceRules, backup};
+use bk::operation::check::{CheckOptions, ReadData, check};
+use bk::operation::forget::forget;
+use bk::operation::prune::{self, Others, PruneError, PruneOptions, PruneStats, Waste};
 use bk::operation::restore::{Placement, RestoreOptions, RestoreStats, restore, select};
 use bk::progress::Silent;
 use bk::repository::{
@@ -200,3 +203,49 @@ pub fn check_snapshots(bench: &Bench, repository: &Repository, committed: &[&Com
         assert!(differences.is_empty(), "{what}: snapshot {}: {differences:#?}", committed.id);
     }
 }
+
+impl Bench {
+    /// Lets time pass for the machine and for the store.
+    pub fn pass(&self, store: &super::MemoryStore, by: Duration) {
+        self.clock.advance(by);
+        store.set_time(self.clock.wall());
+    }
+
+    /// How [`Bench::prune`] prunes: no waste stays.
+    pub fn prune_options(&self) -> PruneOptions<'static> {
+        PruneOptions {
+            max_unused: Waste::Bytes(0),
+            max_repack_bytes: None,
+            others: Others::MayWork,
+            ignore_damaged: Vec::new(),
+            despite_anomalies: false,
+            threads: 1,
+            interrupted: &RUNNING,
+        }
+    }
+
+    pub fn prune(&self, repository: &Repository) -> Result<PruneStats, PruneError> {
+        self.prune_with(repository, &self.prune_options())
+    }
+
+    pub fn prune_with(&self, repository: &Repository, options: &PruneOptions<'_>) -> Result<PruneStats, PruneError> {
+        let plan = prune::plan(repository, options, &self.clock, &Silent)?;
+        prune::apply(repository, plan, options, &self.clock, &Silent)
+    }
+
+    pub fn forget(&self, repository: &Repository, ids: &[SnapshotId]) -> Result<(), RepositoryError> {
+        let snapshots = Snapshots::load(repository)?;
+        let wanted: Vec<_> = snapshots.all.iter().filter(|info| ids.contains(&info.id)).collect();
+        forget(repository, &wanted, "host", &self.clock)
+    }
+
+    /// Reads everything there is; no finding.
+    pub fn assert_clean(&self, repository: &Repository, what: &str) {
+        let options = CheckOptions { read: ReadData::All, threads: 1, shown_paths: 3, interrupted: &RUNNING };
+        let report = check(repository, &options, &Silent).unwrap_or_else(|error| panic!("{what}: check: {error}"));
+        assert!(report.findings.is_empty(), "{what}: {:?}", report.findings);
+    }
+}
+
+/// Never set.
+pub static RUNNING: AtomicBool = AtomicBool::new(false);

@@ -3,6 +3,7 @@
 //! Four kinds of threads, joined by bounded queues: one walks the source and compares it with the parent, some read,
 //! cut and hash files, the writer's compress and seal, and this one builds the trees in order. Memory is the queues.
 
+mod anomaly;
 mod assemble;
 mod estimate;
 mod file;
@@ -73,6 +74,8 @@ pub struct BackupStats {
     pub start: Timestamp,
     /// When it ended.
     pub end: Timestamp,
+    /// In what it was unlike those before it.
+    pub anomalies: Vec<String>,
 }
 
 /// How often a run is made again when packs it relied on were deleted meanwhile.
@@ -178,6 +181,7 @@ fn run(
         problems,
         start,
         end,
+        anomalies: Vec::new(),
     };
     if cancel.load(Ordering::Relaxed) {
         return Err(RepositoryError::Interrupted.into());
@@ -187,7 +191,11 @@ fn run(
         return Ok(stats);
     }
     progress.phase("putting the snapshot", None);
-    let snapshot = describe(options, &stats, roots, run_id);
+    let mut snapshot = describe(options, &stats, roots, run_id);
+    snapshot.previous = complete.as_ref().map(|complete| complete.snapshot.start);
+    let history: Vec<_> = before(&snapshots, options).map(|info| &info.snapshot).collect();
+    snapshot.anomalies = anomaly::anomalies(&snapshot, &history);
+    stats.anomalies.clone_from(&snapshot.anomalies);
     stats.snapshot = Some(Commit { repository, index: &index, clock }.put(&writer, &snapshot)?);
     Ok(stats)
 }
@@ -217,6 +225,8 @@ fn describe(options: &BackupOptions<'_>, stats: &BackupStats, roots: Vec<Root>, 
         class_rule: CLASS_RULE,
         run,
         description: options.description.clone(),
+        anomalies: Vec::new(),
+        previous: None,
     }
 }
 

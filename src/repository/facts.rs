@@ -1,0 +1,231 @@
+//! What became known after snapshots were made: bk-repository(7), "FACTS".
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Repository, RepositoryError};
+use crate::format::Kind;
+use crate::format::fact::{self, Fact, FactKind};
+use crate::format::node::Timestamp;
+use crate::id::{RunId, SnapshotId, to_hex};
+use crate::store::{Area, ObjectName};
+
+/// How long a snapshot is pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pin {
+    /// It is not.
+    #[default]
+    None,
+    /// Until somebody takes the pin away.
+    Forever,
+    /// Until this time.
+    Until(Timestamp),
+}
+
+/// All facts of a repository.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    forgotten: HashMap<SnapshotId, Option<RunId>>,
+    pins: HashMap<SnapshotId, (Timestamp, Pin)>,
+    verified: HashMap<SnapshotId, Timestamp>,
+    acknowledged: HashSet<SnapshotId>,
+    /// Objects that cannot be read, with the reason.
+    pub damaged: Vec<(String, String)>,
+    /// Every object that can.
+    pub objects: Vec<ObjectName>,
+}
+
+impl Facts {
+    /// Reads them all. A damaged object does not hide the others.
+    ///
+    /// # Errors
+    /// When the store cannot be listed or read.
+    pub fn load(repository: &Repository) -> Result<Self, RepositoryError> {
+        let mut facts = Self::default();
+        for listed in repository.store().list(Area::Facts)? {
+            match read(repository, &listed.name) {
+                Ok(read) => {
+                    facts.objects.push(listed.name);
+                    read.iter().for_each(|fact| facts.take(fact));
+                }
+                Err(RepositoryError::Store(error)) if error.is_missing() => {}
+                Err(error) if error.is_damage() => facts.damaged.push((listed.name.to_string(), error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(facts)
+    }
+
+    fn take(&mut self, fact: &Fact) {
+        let Some(snapshot) = fact.snapshot else { return };
+        match fact.kind {
+            FactKind::Forgotten => {
+                let run = fact.detail.as_deref().and_then(|detail| run_of(detail));
+                let known = self.forgotten.entry(snapshot).or_default();
+                *known = known.or(run);
+            }
+            FactKind::Verified => {
+                let known = self.verified.entry(snapshot).or_insert(fact.time);
+                *known = (*known).max(fact.time);
+            }
+            FactKind::AnomalyAcknowledged => drop(self.acknowledged.insert(snapshot)),
+            FactKind::Pinned | FactKind::Unpinned => {
+                let pin = match (fact.kind, fact.detail.as_deref().and_then(time_of)) {
+                    (FactKind::Unpinned, _) => Pin::None,
+                    (_, Some(until)) => Pin::Until(until),
+                    _ => Pin::Forever,
+                };
+                let known = self.pins.entry(snapshot).or_insert((fact.time, pin));
+                // Of two at the same time, the one that keeps the snapshot counts.
+                if fact.time > known.0 || (fact.time == known.0 && pin != Pin::None) {
+                    *known = (fact.time, pin);
+                }
+            }
+            FactKind::Drilled | FactKind::PackRead | FactKind::Unknown(_) => {}
+        }
+    }
+
+    /// Whether a snapshot is forgotten.
+    #[must_use]
+    pub fn is_forgotten(&self, snapshot: &SnapshotId) -> bool {
+        self.forgotten.contains_key(snapshot)
+    }
+
+    /// The runs that made forgotten snapshots, as far as it was noted.
+    pub fn forgotten_runs(&self) -> impl Iterator<Item = RunId> + '_ {
+        self.forgotten.values().filter_map(|run| *run)
+    }
+
+    /// Whether a snapshot is pinned. A date is not looked at.
+    #[must_use]
+    pub fn pin(&self, snapshot: &SnapshotId) -> Pin {
+        self.pins.get(snapshot).map_or(Pin::None, |(_, pin)| *pin)
+    }
+
+    /// When the pin of a snapshot was last set or taken away.
+    #[must_use]
+    pub fn pin_time(&self, snapshot: &SnapshotId) -> Option<Timestamp> {
+        self.pins.get(snapshot).map(|(time, _)| *time)
+    }
+
+    /// When a snapshot was last verified with success.
+    #[must_use]
+    pub fn verified(&self, snapshot: &SnapshotId) -> Option<Timestamp> {
+        self.verified.get(snapshot).copied()
+    }
+
+    /// Whether somebody accepted the anomalies of a snapshot.
+    #[must_use]
+    pub fn is_acknowledged(&self, snapshot: &SnapshotId) -> bool {
+        self.acknowledged.contains(snapshot)
+    }
+}
+
+/// Adds facts to a repository, in one object.
+///
+/// # Errors
+/// As they come.
+pub fn add_facts(repository: &Repository, facts: &[Fact]) -> Result<ObjectName, RepositoryError> {
+    let (name, _) = repository.write_object(Kind::Facts, &fact::encode(facts))?;
+    Ok(name)
+}
+
+/// Joins many objects of facts into one, which holds all that they held; gives how many there were.
+///
+/// # Errors
+/// As they come; nothing is taken away before what replaces it was read back.
+pub fn join_facts(repository: &Repository, objects: &[ObjectName]) -> Result<usize, RepositoryError> {
+    // Keyed by its encoded form: equal facts are one.
+    let mut all: BTreeMap<Vec<u8>, Fact> = BTreeMap::new();
+    let mut joined = Vec::new();
+    for name in objects {
+        match read(repository, name) {
+            Ok(facts) => {
+                all.extend(facts.into_iter().map(|fact| (fact::encode(std::slice::from_ref(&fact)), fact)));
+                joined.push(*name);
+            }
+            Err(RepositoryError::Store(error)) if error.is_missing() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    if joined.len() < 2 {
+        return Ok(0);
+    }
+    let facts: Vec<_> = all.into_values().collect();
+    let name = add_facts(repository, &facts)?;
+    if read(repository, &name)? != facts {
+        return Err(RepositoryError::Damaged { name: name.to_string() });
+    }
+    for old in &joined {
+        repository.store().delete(old)?;
+    }
+    Ok(joined.len())
+}
+
+fn read(repository: &Repository, name: &ObjectName) -> Result<Vec<Fact>, RepositoryError> {
+    let payload = repository.read_object(Kind::Facts, name)?;
+    fact::decode(&payload).map_err(|source| RepositoryError::Malformed { name: name.to_string(), source })
+}
+
+/// What a fact says of the run that made a forgotten snapshot.
+#[must_use]
+pub fn run_detail(run: RunId) -> String {
+    format!("run {}", to_hex(&run.0))
+}
+
+fn run_of(detail: &str) -> Option<RunId> {
+    crate::id::from_hex(detail.strip_prefix("run ")?).map(RunId)
+}
+
+/// What a fact says of the end of a pin.
+#[must_use]
+pub fn until_detail(until: Timestamp) -> String {
+    format!("until {}", until.seconds)
+}
+
+fn time_of(detail: &str) -> Option<Timestamp> {
+    Some(Timestamp { seconds: detail.strip_prefix("until ")?.parse().ok()?, nanos: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(kind: FactKind, seconds: i64, detail: Option<String>) -> Fact {
+        let (time, snapshot) = (Timestamp { seconds, nanos: 0 }, Some(SnapshotId([1; 32])));
+        Fact { kind, time, host: "h".into(), snapshot, pack: None, detail }
+    }
+
+    fn of(all: &[Fact]) -> Facts {
+        let mut facts = Facts::default();
+        all.iter().for_each(|fact| facts.take(fact));
+        facts
+    }
+
+    #[test]
+    fn the_last_word_on_a_pin_counts_whatever_the_order_of_reading() {
+        let id = SnapshotId([1; 32]);
+        let until = Timestamp { seconds: 99, nanos: 0 };
+        let history = [
+            fact(FactKind::Pinned, 1, None),
+            fact(FactKind::Unpinned, 2, None),
+            fact(FactKind::Pinned, 3, Some(until_detail(until))),
+        ];
+        let expected = [Pin::Forever, Pin::None, Pin::Until(until)];
+        for count in 1..=3 {
+            let mut part = history[..count].to_vec();
+            assert_eq!(of(&part).pin(&id), expected[count - 1]);
+            part.reverse();
+            assert_eq!(of(&part).pin(&id), expected[count - 1]);
+        }
+        let at_once = [fact(FactKind::Unpinned, 1, None), fact(FactKind::Pinned, 1, None)];
+        assert_eq!(of(&at_once).pin(&id), Pin::Forever);
+    }
+
+    #[test]
+    fn the_run_of_a_forgotten_snapshot_is_remembered() {
+        let run = RunId([7; 16]);
+        let facts = of(&[fact(FactKind::Forgotten, 1, Some(run_detail(run))), fact(FactKind::Forgotten, 2, None)]);
+        assert!(facts.is_forgotten(&SnapshotId([1; 32])) && !facts.is_forgotten(&SnapshotId([2; 32])));
+        assert_eq!(facts.forgotten_runs().collect::<Vec<_>>(), [run]);
+    }
+}

@@ -9,7 +9,8 @@
 //! and [`progress`] (what a run tells whoever watches it).
 //!
 //! **Transforms** turn bytes into bytes: [`compress`], [`crypto`], [`chunk`] (content-defined boundaries) and
-//! [`format`](mod@format), which is bk-repository(7) as code: encode and decode only.
+//! [`format`](mod@format), which is bk-repository(7) as code: encode and decode only. [`retention`] turns rules and
+//! snapshots into what stays, and why.
 //!
 //! **Edges** meet the outside world and know no repository: [`store`] (where objects lie), [`source`] (what is backed
 //! up: the walk, excludes, programs, live SQLite databases) and [`destination`] (where a restore writes, and which it
@@ -35,6 +36,7 @@ pub mod chunk;
 pub mod compress;
 pub mod crypto;
 pub mod format;
+pub mod retention;
 
 pub mod destination;
 pub mod source;

@@ -118,5 +118,7 @@ mod tests {
         let history = |weeks: usize| [&[28 * DAY][..], &vec![7 * DAY; weeks], &[DAY; 20]].concat();
         assert_eq!(steering(&history(6), "last 1").0, 0);
         assert_eq!(steering(&history(5), "last 1").0, 1, "five of ten are days");
+        let eleventh = [&[28 * DAY][..], &[DAY; 5], &[7 * DAY; 20]].concat();
+        assert_eq!(steering(&eleventh, "last 1").0, 1, "the eleventh has no say");
     }
 }

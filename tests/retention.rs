@@ -104,6 +104,7 @@ struct Backup {
     pin: Pinned,
     verified: bool,
     stored: Option<i64>,
+    previous: Option<i64>,
 }
 
 /// A group and its rules.
@@ -137,6 +138,7 @@ impl History {
                 },
                 "verified": one.verified,
                 "stored": one.stored.map(text),
+                "previous": one.previous.map(text),
             })
         };
         json!({
@@ -186,6 +188,7 @@ impl History {
                 },
                 verified: one.verified,
                 stored: one.stored.map(at),
+                previous: one.previous.map(at),
             })
             .collect();
         let rules = Rules {
@@ -300,7 +303,26 @@ fn backup(random: &mut Random, start: i64, complete: i64, moments: &[i64]) -> Ba
         _ => None,
     };
     let (complete, verified) = (random.percent(complete), random.percent(10));
-    Backup { id, start, complete, tags, pin, verified, stored }
+    Backup { id, start, complete, tags, pin, verified, stored, previous: None }
+}
+
+/// Lets each say which complete one was the newest when it was made. In some histories some say something else: others
+/// lay between that were dropped since, an older program said nothing, a clock was set back.
+fn chain(random: &mut Random, backups: &mut [Backup]) {
+    backups.sort_by_key(|one| (one.start, one.id));
+    let wrong = random.pick(&[0, 5, 30]);
+    let mut newest = None;
+    for one in backups {
+        one.previous = newest;
+        if random.percent(wrong) {
+            let distances = [HOUR, DAY, 2 * DAY, 5 * DAY, 7 * DAY, 8 * DAY, 40 * DAY, 400 * DAY, 0, -DAY];
+            let distance = random.pick(&distances) + random.range(-1, 2);
+            one.previous = random.percent(80).then_some(one.start - distance);
+        }
+        if one.complete {
+            newest = Some(one.start);
+        }
+    }
 }
 
 fn rules(random: &mut Random) -> Map<String, Value> {
@@ -357,6 +379,7 @@ fn history(seed: u64) -> History {
     for (at, one) in backups.iter_mut().enumerate() {
         one.id[30..].copy_from_slice(&u16::try_from(at).unwrap().to_be_bytes());
     }
+    chain(random, &mut backups);
     for at in (1..backups.len()).rev() {
         backups.swap(at, usize::try_from(random.range(0, i64::try_from(at).unwrap() + 1)).unwrap());
     }
@@ -406,6 +429,9 @@ fn simpler(history: &History) -> Vec<History> {
         add(&|history| history.floor -= 1);
     }
     for (at, one) in history.backups.iter().enumerate() {
+        if one.previous.is_some() {
+            add(&|history| history.backups[at].previous = None);
+        }
         if one.stored.is_some() {
             add(&|history| history.backups[at].stored = None);
         }

@@ -39,20 +39,30 @@ pub(super) struct Made {
     pub(super) pin: Pin,
     pub(super) verified: bool,
     pub(super) stored: Option<Timestamp>,
+    pub(super) previous: Option<Timestamp>,
 }
 
 impl Made {
-    /// A start, then any of `incomplete`, `verified`, `tag=x`, `pin`, `until=…` and `stored=…`.
+    /// A start, then any of `incomplete`, `verified`, `tag=x`, `pin`, `until=…`, `stored=…` and `previous=…`.
     fn read(id: u8, text: &str) -> Self {
         let mut words = text.split(' ');
         let start = time(words.next().unwrap());
-        let mut made =
-            Self { id, start, complete: true, tags: Vec::new(), pin: Pin::None, verified: false, stored: None };
+        let mut made = Self {
+            id,
+            start,
+            complete: true,
+            tags: Vec::new(),
+            pin: Pin::None,
+            verified: false,
+            stored: None,
+            previous: None,
+        };
         for word in words {
             match word.split_once('=') {
                 Some(("tag", tag)) => made.tags.push(tag.into()),
                 Some(("until", end)) => made.pin = Pin::Until(time(end)),
                 Some(("stored", at)) => made.stored = Some(time(at)),
+                Some(("previous", at)) => made.previous = Some(time(at)),
                 None if word == "incomplete" => made.complete = false,
                 None if word == "verified" => made.verified = true,
                 None if word == "pin" => made.pin = Pin::Forever,
@@ -71,6 +81,7 @@ impl Made {
             pin: self.pin,
             verified: self.verified,
             stored: self.stored,
+            previous: self.previous,
         }
     }
 }

@@ -18,8 +18,6 @@ use crate::format::node::Timestamp;
 const CLOCK_SLACK_SECONDS: i128 = 5 * 60;
 /// How far a start may lie after the moment when the store took the snapshot.
 const STORE_SLACK_SECONDS: i128 = 3600;
-/// So long after a gap, measured to the steering time, what was before it is remembered.
-const REMEMBERED_SECONDS: i128 = 30 * 86_400;
 
 /// A snapshot that takes part.
 struct Part<'a> {
@@ -99,9 +97,8 @@ impl<'a> Group<'a> {
     /// Every reason, in the order in which they are listed.
     fn keep(&mut self) {
         let keep = self.rules.keep;
-        let moments: Vec<Moment> = self.complete.iter().map(|part| (part.start, part.local.key(Period::Day))).collect();
-        let steering = Steering::of(&moments, keep);
-        let reference = self.complete.get(steering.steers).map(|part| part.candidate.start);
+        let moment = |part: &Part<'_>| Moment { start: part.candidate.start, previous: part.candidate.previous };
+        let Steering { reference, breaks } = Steering::of(&self.complete.iter().map(moment).collect::<Vec<_>>(), keep);
         self.pinned_and_tagged(reference);
         self.newer_than_complete();
         if let Some(verified) = self.complete.iter_mut().find(|part| part.candidate.verified) {
@@ -123,8 +120,8 @@ impl<'a> Group<'a> {
                     self.within_per(period, cut);
                 }
             }
-            self.before_gap(steering.after_gap, reference);
         }
+        self.next_to(&breaks);
         let floor = self.floor();
         for part in self.complete.iter_mut().take(length(floor)).filter(|part| part.reasons.is_empty()) {
             part.reasons.push(Reason::Floor(floor));
@@ -206,14 +203,16 @@ impl<'a> Group<'a> {
         self.shadow(period, rule, cut, seen);
     }
 
-    /// Keeps the newest complete ones before the newest gap for a while.
-    fn before_gap(&mut self, after_gap: Option<usize>, reference: Timestamp) {
-        let Some(gap) = after_gap else { return };
-        let end = self.complete.get(gap).map(|part| part.start + seconds(REMEMBERED_SECONDS));
-        let floor = self.floor();
-        if end.is_some_and(|end| nanos(reference) < end) {
-            let before = self.complete.iter_mut().skip(gap + 1).take(length(floor));
-            before.for_each(|part| part.reasons.push(Reason::Gap(floor)));
+    /// Keeps those that follow a break, and the newest ones before it.
+    fn next_to(&mut self, breaks: &[usize]) {
+        let before = length(self.floor());
+        let mut next = 0;
+        for &first in breaks {
+            // From the last break on: one reason for each.
+            let from = first.max(next);
+            next = first.saturating_add(before).saturating_add(1);
+            let beside = self.complete.iter_mut().skip(from).take(next.saturating_sub(from));
+            beside.for_each(|part| part.reasons.push(Reason::Gap));
         }
     }
 
@@ -353,15 +352,8 @@ mod tests {
 
     #[test]
     fn a_year_before_a_leap_day_is_the_end_of_february() {
-        // Three days after the break, so that the newest one steers.
-        let starts = [
-            "2023-02-27T23:59:59Z",
-            "2023-02-28T00:00:00Z",
-            "2024-02-27T00:00:00Z",
-            "2024-02-28T00:00:00Z",
-            "2024-02-29T00:00:00Z",
-        ];
-        assert_eq!(Bench::new("within 1y").reasons(&starts), ["", "within; gap", "within", "within", "within"]);
+        let starts = ["2023-02-27T23:59:59Z", "2023-02-28T00:00:00Z", "2024-02-29T00:00:00Z"];
+        assert_eq!(Bench::new("within 1y").reasons(&starts), ["", "within", "within"]);
     }
 
     #[test]
@@ -516,55 +508,72 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_long_break_steers_only_once_it_lies_on_three_days() {
+    fn what_follows_a_long_break_steers_only_after_two_days() {
         let bench = Bench::new("within 2d");
-        let mut starts = vec!["2026-03-01T02:00:00Z", "2026-03-02T02:00:00Z", "2026-03-03T02:00:00Z"];
-        for later in ["2027-03-01T02:00:00Z", "2027-03-01T03:00:00Z", "2027-03-01T04:00:00Z", "2027-03-02T02:00:00Z"] {
+        let mut starts = vec!["2026-02-28T02:00:00Z", "2026-03-01T02:00:00Z", "2026-03-03T02:00:00Z"];
+        starts.push("2027-03-01T02:00:00Z previous=2026-03-03T02:00:00Z");
+        for later in ["2027-03-01T03:00:00Z", "2027-03-03T01:59:59Z"] {
+            assert_eq!(bench.reasons(&starts)[..4], ["", "within", "within; gap", "within; gap"]);
             starts.push(later);
-            let kept = bench.reasons(&starts);
-            assert_eq!(kept[..3], ["within", "within", "within; gap"]);
-            assert!(kept[3..].iter().all(|kept| kept == "within"), "{kept:?}");
         }
         starts.push("2027-03-03T02:00:00Z");
-        assert_eq!(bench.reasons(&starts)[..3], ["", "", "gap"]);
-        starts.extend(["2028-03-03T02:00:00Z incomplete"; 3]);
-        assert_eq!(bench.reasons(&starts)[..3], ["", "", "gap"], "incomplete ones do not take part");
+        assert_eq!(bench.reasons(&starts)[..4], ["", "", "gap", "within; gap"]);
+        starts.extend(["2028-03-03T02:00:00Z incomplete previous=2026-03-03T02:00:00Z"; 3]);
+        assert_eq!(bench.reasons(&starts)[..4], ["", "", "gap", "within; gap"], "incomplete ones do not take part");
     }
 
     #[test]
-    fn the_days_after_a_break_are_those_of_the_zone() {
-        let mut bench = Bench::new("within 1d");
-        let starts = [
-            "2026-06-02T12:00:00Z",
-            "2026-06-03T12:00:00Z",
-            "2026-12-03T22:30:00Z",
-            "2026-12-03T23:30:00Z",
-            "2026-12-04T23:30:00Z",
-        ];
-        assert_eq!(bench.reasons(&starts)[..2], ["within", "within; gap"], "two days");
-        bench.zone = berlin();
-        assert_eq!(bench.reasons(&starts)[..2], ["", "gap"], "three days");
+    fn a_thinned_history_has_no_breaks_and_a_dropped_one_can_steer() {
+        let bench = Bench::new("within 2d");
+        let thinned = ["2026-01-31T02:00:00Z", "2026-03-31T02:00:00Z previous=2026-03-30T02:00:00Z"];
+        assert_eq!(bench.reasons(&thinned), ["", "within"]);
+        let gone = ["2026-01-01T02:00:00Z", "2026-03-31T02:00:00Z previous=2026-01-03T02:00:00Z"];
+        assert_eq!(bench.reasons(&gone), ["within; gap", "within; gap"]);
+        assert_eq!(bench.reasons(&["2025-12-31T02:00:00Z", gone[0], gone[1]])[0], "");
     }
 
     #[test]
-    fn what_was_before_a_break_is_remembered_for_thirty_days() {
+    fn what_lies_next_to_a_break_is_remembered_for_thirty_days() {
         let mut bench = Bench::new("last 1");
         let mut starts = vec!["2026-06-01T12:00:00Z", "2026-06-02T12:00:00Z incomplete", "2026-06-03T12:00:00Z"];
-        starts.extend(["2026-09-01T12:00:00Z", "2026-09-08T12:00:00Z", "2026-09-15T12:00:00Z", "2026-09-22T12:00:00Z"]);
-        starts.extend(["2026-09-28T12:00:00Z", "2026-10-01T11:59:59Z"]);
-        assert_eq!(bench.reasons(&starts), ["", "", "gap", "", "", "", "", "", "last 1 of 1"]);
+        starts.extend(["2026-09-01T12:00:00Z previous=2026-06-03T12:00:00Z", "2026-10-01T11:59:59Z"]);
+        assert_eq!(bench.reasons(&starts), ["", "", "gap", "gap", "last 1 of 1"]);
         bench.floor = 3;
-        let said = ["gap", "", "gap", "", "", "", "floor", "floor", "last 1 of 1"];
-        assert_eq!(bench.reasons(&starts), said, "as many as the floor");
-        starts[8] = "2026-10-01T12:00:00Z";
-        assert_eq!(bench.reasons(&starts)[..3], ["", "", ""]);
+        assert_eq!(bench.reasons(&starts), ["gap", "", "gap", "gap", "last 1 of 1"], "as many as the floor");
+        bench.floor = 0;
+        assert_eq!(bench.reasons(&starts), ["", "", "gap", "gap", "last 1 of 1"], "at least one");
+        starts[4] = "2026-10-01T12:00:00Z";
+        assert_eq!(bench.reasons(&starts), ["", "", "", "", "last 1 of 1"]);
+    }
+
+    #[test]
+    fn two_breaks_side_by_side_are_one_reason() {
+        let starts = [
+            "2026-06-01T12:00:00Z",
+            "2026-06-02T12:00:00Z",
+            "2026-07-01T12:00:00Z previous=2026-06-02T12:00:00Z",
+            "2026-07-02T12:00:00Z previous=2026-07-01T12:00:00Z",
+            "2026-07-12T12:00:00Z previous=2026-07-02T12:00:00Z",
+        ];
+        let mut bench = Bench::new("last 1");
+        for (floor, said) in [
+            (1, ["", "gap", "gap", "gap", "last 1 of 1; gap"]),
+            (2, ["gap", "gap", "gap", "gap", "last 1 of 1; gap"]),
+            (u32::MAX, ["gap", "gap", "gap", "gap", "last 1 of 1; gap"]),
+        ] {
+            bench.floor = floor;
+            assert_eq!(bench.reasons(&starts), said, "{floor}");
+        }
     }
 
     #[test]
     fn a_leap_of_the_clock_ends_no_pin() {
         let bench = Bench::new("last 1");
         let old = ["2026-03-01T02:00:00Z until=2026-06-01T00:00:00Z", "2026-03-02T02:00:00Z"];
-        assert_eq!(bench.reasons(&[&old[..], &["2027-01-01T00:00:00Z"]].concat()), ["pinned", "gap", "last 1 of 1"]);
+        assert_eq!(
+            bench.reasons(&[&old[..], &["2027-01-01T00:00:00Z previous=2026-03-02T02:00:00Z"]].concat()),
+            ["pinned", "gap", "last 1 of 1; gap"]
+        );
     }
 
     #[test]

@@ -30,9 +30,19 @@ fn made() -> impl Strategy<Value = Made> {
     let tags = prop_oneof![4 => Just(vec![]), 1 => Just(vec!["x".to_owned()])];
     let stored = prop_oneof![4 => Just(None), 1 => times().prop_map(Some)];
     let complete = prop_oneof![3 => Just(true), 1 => Just(false)];
-    (times(), complete, tags, pin, any::<bool>(), stored).prop_map(|(start, complete, tags, pin, verified, stored)| {
-        Made { id: 0, start, complete, tags, pin, verified, stored }
-    })
+    let previous = prop_oneof![1 => Just(None), 2 => times().prop_map(Some)];
+    (times(), complete, tags, pin, any::<bool>(), stored, previous).prop_map(
+        |(start, complete, tags, pin, verified, stored, previous)| Made {
+            id: 0,
+            start,
+            complete,
+            tags,
+            pin,
+            verified,
+            stored,
+            previous,
+        },
+    )
 }
 
 fn histories() -> impl Strategy<Value = Vec<Made>> {
@@ -128,7 +138,7 @@ proptest! {
     fn keeping_more_drops_nothing_that_keeping_less_keeps(
         bench in benches(), history in histories(), rule in prop::sample::select(&Keep::RULES), amount in 1..12_i64,
     ) {
-        // A span below 7 days also says what a gap is, and so what steers.
+        // A span below 7 days also says what a break is, and so what steers.
         let amount = if rule.starts_with("within") { amount + 6 } else { amount };
         let (mut less, mut more) = (bench.clone(), bench);
         if rule == "tags" {

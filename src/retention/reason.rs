@@ -33,8 +33,8 @@ pub enum Reason {
     Within(Rule),
     /// It is incomplete, and lies where the rule keeps complete ones.
     Incomplete(Rule),
-    /// It is one of so many complete ones before the newest long break.
-    Gap(u32),
+    /// It lies next to a long break: it is the first one after it, or one of the newest before it.
+    Gap,
     /// It is one of the newest complete ones, of which so many always stay.
     Floor(u32),
     /// Nothing of its group is dropped.
@@ -58,7 +58,7 @@ impl fmt::Display for Reason {
             Self::Oldest(period) => f.pad(&format!("oldest {}", Rule::Per(*period).name())),
             Self::Within(rule) => f.pad(rule.name()),
             Self::Incomplete(rule) => f.pad(&format!("{} incomplete", rule.name())),
-            Self::Gap(_) => f.pad("gap"),
+            Self::Gap => f.pad("gap"),
             Self::Floor(_) => f.pad("floor"),
             Self::Held => f.pad("held"),
         }
@@ -88,8 +88,7 @@ impl Reason {
             }
             Self::Within(rule) => format!("within the span of `{}`", rule.name()),
             Self::Incomplete(rule) => incomplete(*rule),
-            Self::Gap(1) => "the last one before a long break".into(),
-            Self::Gap(floor) => format!("one of the last {floor} before a long break"),
+            Self::Gap => "next to a long break".into(),
             Self::Floor(1) => "the newest complete one".into(),
             Self::Floor(floor) => format!("one of the newest {floor} complete ones"),
             Self::Held => "nothing of its group is dropped".into(),
@@ -176,8 +175,7 @@ mod tests {
                 "last incomplete",
                 "incomplete, but among the complete ones that `last` keeps",
             ),
-            (Reason::Gap(3), "gap", "one of the last 3 before a long break"),
-            (Reason::Gap(1), "gap", "the last one before a long break"),
+            (Reason::Gap, "gap", "next to a long break"),
             (Reason::Floor(3), "floor", "one of the newest 3 complete ones"),
             (Reason::Floor(1), "floor", "the newest complete one"),
             (Reason::Held, "held", "nothing of its group is dropped"),

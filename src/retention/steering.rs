@@ -2,67 +2,75 @@
 //!
 //! Usually from the start of the newest complete snapshot. But a clock may have jumped, or a machine come back for an
 //! hour after a year: if that moved the window at once, one run could drop all that was there before. So what follows a
-//! *gap* steers only once it has *settled*, that is, lies on three local dates. And what was before the newest gap is
-//! remembered for a while longer.
+//! *break* steers only once it has *settled*, and what lies next to a break is remembered for a while longer.
+//!
+//! How long a break was is known from what each snapshot says about the one before it. That never changes, so a history
+//! that was thinned out has no breaks of its own making.
 
-use std::collections::HashSet;
-
-use super::calendar::{PeriodKey, seconds};
+use super::calendar::{nanos, seconds};
 use super::keep::Keep;
+use crate::format::node::Timestamp;
 
-/// A gap is longer than this, or than the shortest span of a rule, whichever is less,
-const GAP_SECONDS: u64 = 7 * 86_400;
-/// and longer than so many times what was usual
-const GAP_RHYTHMS: i128 = 4;
-/// in so many differences before it.
-const RHYTHM_DIFFERENCES: usize = 10;
-/// What follows a gap has settled on so many local dates.
-const SETTLED_DATES: usize = 3;
+/// A break is longer than the shortest span of a rule, but that is taken as at least
+const SHORTEST_LIMIT_SECONDS: u64 = 2 * 86_400;
+/// and at most this,
+const LONGEST_LIMIT_SECONDS: u64 = 7 * 86_400;
+/// and it is longer than so many times the distance before.
+const BREAK_RHYTHMS: i128 = 4;
+/// A break has settled when the newest snapshot is so much newer than the one that follows it.
+const SETTLED_SECONDS: i128 = 48 * 3600;
+/// Until the newest snapshot is so much newer, what lies next to a break is remembered.
+const REMEMBERED_SECONDS: i128 = 30 * 86_400;
 
-/// A complete snapshot: its start in nanoseconds, and its local date.
-pub(super) type Moment = (i128, PeriodKey);
-
-/// What steers a group, as places among its complete snapshots, the newest first.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Steering {
-    /// Whose start is the steering time.
-    pub(super) steers: usize,
-    /// The first snapshot after the newest gap; the next one is the newest before it.
-    pub(super) after_gap: Option<usize>,
+/// When a complete snapshot was made, and the newest complete one before it, as far as it says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) start: Timestamp,
+    pub(super) previous: Option<Timestamp>,
 }
 
-impl Steering {
-    /// Finds the gaps among the complete snapshots, the newest first.
-    pub(super) fn of(complete: &[Moment], keep: &Keep) -> Self {
-        let limit = seconds(keep.shortest_span_seconds().unwrap_or(GAP_SECONDS).min(GAP_SECONDS).into());
-        let differences: Vec<i128> =
-            complete.iter().zip(complete.iter().skip(1)).map(|(new, old)| new.0 - old.0).collect();
-        let gaps = differences.iter().enumerate().filter(|(at, difference)| {
-            let below = differences.iter().skip(at + 1).take(RHYTHM_DIFFERENCES);
-            **difference > limit && **difference > GAP_RHYTHMS * lower_median(below)
-        });
-        let gaps: Vec<usize> = gaps.map(|(at, _)| at).collect();
-        let settled = settled_at(complete);
-        let unsettled = gaps.iter().rfind(|gap| **gap < settled);
-        Self { steers: unsettled.map_or(0, |gap| gap + 1), after_gap: gaps.first().copied() }
+impl Moment {
+    /// From the one before it, when that is known.
+    fn distance(&self) -> Option<i128> {
+        let distance = nanos(self.start) - nanos(self.previous?);
+        (distance > 0).then_some(distance)
     }
 }
 
-/// The first place up to which the snapshots lie on enough dates.
-fn settled_at(complete: &[Moment]) -> usize {
-    let mut dates = HashSet::new();
-    let settled = complete.iter().position(|(_, date)| {
-        dates.insert(date);
-        dates.len() >= SETTLED_DATES
-    });
-    settled.unwrap_or(usize::MAX)
+/// What steers a group.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Steering {
+    /// What spans are measured from; none without a complete snapshot.
+    pub(super) reference: Option<Timestamp>,
+    /// The places of those that follow a break that is still remembered, the newest first.
+    pub(super) breaks: Vec<usize>,
 }
 
-/// The median, and of two the lower one; 0 of nothing.
-fn lower_median<'a>(differences: impl Iterator<Item = &'a i128>) -> i128 {
-    let mut sorted: Vec<i128> = differences.copied().collect();
-    sorted.sort_unstable();
-    sorted.get(sorted.len().saturating_sub(1) / 2).copied().unwrap_or(0)
+impl Steering {
+    /// Finds the breaks among the complete snapshots, the newest first.
+    pub(super) fn of(complete: &[Moment], keep: &Keep) -> Self {
+        let Some(newest) = complete.first() else { return Self { reference: None, breaks: Vec::new() } };
+        let shortest = keep.shortest_span_seconds().unwrap_or(LONGEST_LIMIT_SECONDS);
+        let limit = seconds(shortest.clamp(SHORTEST_LIMIT_SECONDS, LONGEST_LIMIT_SECONDS).into());
+        let (mut before, mut steering) = (0, newest.start);
+        let (mut settled, mut breaks) = (true, Vec::new());
+        // The oldest first: the oldest break that has not settled steers.
+        for (place, moment) in complete.iter().enumerate().rev() {
+            let (Some(distance), Some(previous)) = (moment.distance(), moment.previous) else { continue };
+            if distance > limit && distance > before * BREAK_RHYTHMS {
+                let age = nanos(newest.start) - nanos(moment.start);
+                if age < seconds(REMEMBERED_SECONDS) {
+                    breaks.push(place);
+                }
+                if settled && age < seconds(SETTLED_SECONDS) {
+                    (settled, steering) = (false, previous);
+                }
+            }
+            before = distance;
+        }
+        breaks.reverse();
+        Self { reference: Some(steering), breaks }
+    }
 }
 
 #[cfg(test)]
@@ -70,55 +78,93 @@ mod tests {
     use super::super::bench::keep;
     use super::*;
 
-    const DAY: i128 = 86_400;
+    const DAY: i64 = 86_400;
 
-    /// What steers a history in which snapshots lie so many seconds apart, the newest first; dates are those of UTC.
-    fn steering(differences: &[i128], rules: &str) -> (usize, Option<usize>) {
-        let mut at = 20_000 * DAY + DAY / 2;
+    /// What steers a history in which snapshots lie so many seconds apart, the newest first: how many seconds before the
+    /// newest one, and the places that follow a break. The oldest one knows of none before it.
+    fn steering(differences: &[i64], rules: &str) -> (i64, Vec<usize>) {
+        let newest = 20_000 * DAY;
+        let time = |seconds| Timestamp { seconds, nanos: 0 };
+        let mut at = newest;
         let mut complete = Vec::new();
-        for difference in differences.iter().copied().chain([0]) {
-            complete.push((seconds(at), [i32::try_from(at.div_euclid(DAY)).unwrap(), 0, 0]));
+        for difference in differences {
+            complete.push(Moment { start: time(at), previous: Some(time(at - difference)) });
             at -= difference;
         }
+        complete.push(Moment { start: time(at), previous: None });
         let found = Steering::of(&complete, &keep(rules));
-        (found.steers, found.after_gap)
+        (newest - found.reference.unwrap().seconds, found.breaks)
     }
 
     #[test]
-    fn the_newest_steers_a_history_without_a_gap() {
-        assert_eq!(steering(&[], "last 1"), (0, None));
-        assert_eq!(steering(&[DAY; 30], "last 1"), (0, None));
-        assert_eq!(steering(&[28 * DAY, 7 * DAY, 7 * DAY], "last 1"), (0, None), "four times the rhythm");
-        assert_eq!(steering(&[7 * DAY], "last 1"), (0, None));
-        assert_eq!(Steering::of(&[], &keep("last 1")), Steering { steers: 0, after_gap: None });
+    fn the_newest_steers_a_history_without_a_break() {
+        assert_eq!(steering(&[], "last 1"), (0, vec![]));
+        assert_eq!(steering(&[DAY; 30], "last 1"), (0, vec![]));
+        assert_eq!(steering(&[28 * DAY, 7 * DAY, 7 * DAY], "last 1"), (0, vec![]), "four times the distance before");
+        assert_eq!(steering(&[7 * DAY], "last 1"), (0, vec![]));
+        assert_eq!(Steering::of(&[], &keep("last 1")), Steering { reference: None, breaks: Vec::new() });
     }
 
     #[test]
-    fn what_follows_a_gap_steers_once_it_lies_on_three_dates() {
-        let gap = 100 * DAY;
-        assert_eq!(steering(&[gap, DAY, DAY], "last 1"), (1, Some(0)));
-        assert_eq!(steering(&[DAY, gap, DAY, DAY], "last 1"), (2, Some(1)));
-        assert_eq!(steering(&[DAY, DAY, gap, DAY, DAY], "last 1"), (0, Some(2)));
-        assert_eq!(steering(&[60, 60, 60, 60, gap, DAY, DAY], "last 1"), (5, Some(4)), "five of one date");
-        assert_eq!(steering(&[gap, gap, DAY, DAY], "last 1"), (2, Some(0)), "of two gaps the older steers");
+    fn what_follows_a_break_steers_after_two_days() {
+        let long = 100 * DAY;
+        assert_eq!(steering(&[long, DAY, DAY], "last 1"), (long, vec![0]));
+        assert_eq!(steering(&[DAY, long, DAY, DAY], "last 1"), (long + DAY, vec![1]));
+        assert_eq!(steering(&[2 * DAY - 1, long, DAY, DAY], "last 1"), (long + 2 * DAY - 1, vec![1]));
+        assert_eq!(steering(&[2 * DAY, long, DAY, DAY], "last 1"), (0, vec![1]));
+        assert_eq!(steering(&[60, 60, 60, 60, long, DAY, DAY], "last 1"), (long + 240, vec![4]), "five in a while");
     }
 
     #[test]
-    fn a_gap_is_longer_than_seven_days_or_the_shortest_span() {
-        let second_more = 7 * DAY + 1;
-        assert_eq!(steering(&[second_more, DAY, DAY, DAY], "last 1"), (1, Some(0)));
-        assert_eq!(steering(&[6 * DAY, DAY, DAY, DAY], "last 1"), (0, None));
-        assert_eq!(steering(&[6 * DAY, DAY, DAY, DAY], "within 1y, within-daily 143h"), (1, Some(0)));
-        assert_eq!(steering(&[6 * DAY, DAY, DAY, DAY], "within 1y, within-daily 6d"), (0, None));
-        assert_eq!(steering(&[4 * DAY, DAY, DAY, DAY], "within 1h"), (0, Some(3)), "the oldest has nothing below it");
+    fn the_oldest_break_that_has_not_settled_steers() {
+        let two = [8 * DAY, 60, 8 * DAY, DAY];
+        assert_eq!(steering(&two, "last 1"), (8 * DAY, vec![0, 2]), "the older one has settled");
+        let moment = |start, previous| Moment {
+            start: Timestamp { seconds: start, nanos: 0 },
+            previous: Some(Timestamp { seconds: previous, nanos: 0 }),
+        };
+        // Made by two clocks.
+        let complete = [moment(100 * DAY, 50 * DAY), moment(100 * DAY - 1, 100 * DAY - 2), moment(100 * DAY - 2, 0)];
+        let found = Steering::of(&complete, &keep("last 1"));
+        assert_eq!((found.reference.unwrap().seconds, found.breaks), (0, vec![0, 2]));
     }
 
     #[test]
-    fn what_is_usual_is_the_lower_median_of_the_ten_differences_below() {
-        let history = |weeks: usize| [&[28 * DAY][..], &vec![7 * DAY; weeks], &[DAY; 20]].concat();
-        assert_eq!(steering(&history(6), "last 1").0, 0);
-        assert_eq!(steering(&history(5), "last 1").0, 1, "five of ten are days");
-        let eleventh = [&[28 * DAY][..], &[DAY; 5], &[7 * DAY; 20]].concat();
-        assert_eq!(steering(&eleventh, "last 1").0, 1, "the eleventh has no say");
+    fn a_break_is_remembered_for_thirty_days() {
+        let after = |seconds| steering(&[seconds, 100 * DAY, DAY, DAY], "last 1").1;
+        assert_eq!(after(4 * DAY), [1]);
+        assert_eq!(steering(&[6 * DAY, 6 * DAY, 6 * DAY, 6 * DAY, 6 * DAY - 1, 100 * DAY, DAY], "last 1").1, [5]);
+        assert_eq!(steering(&[6 * DAY, 6 * DAY, 6 * DAY, 6 * DAY, 6 * DAY, 100 * DAY, DAY], "last 1").1, [0; 0]);
+    }
+
+    #[test]
+    fn a_break_is_longer_than_the_shortest_span_taken_as_two_to_seven_days() {
+        let breaks = |distance, rules| !steering(&[distance, HOUR, HOUR], rules).1.is_empty();
+        const HOUR: i64 = 3600;
+        for (rules, limit) in [
+            ("last 1", 7 * DAY),
+            ("within 1y", 7 * DAY),
+            ("within 169h", 7 * DAY),
+            ("within 1y, within-daily 167h", 167 * HOUR),
+            ("within 49h", 49 * HOUR),
+            ("within 1h, within-daily 1y", 2 * DAY),
+        ] {
+            assert_eq!([limit, limit + 1].map(|distance| breaks(distance, rules)), [false, true], "{rules}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_distance_is_no_break_and_no_measure() {
+        let moment = |start: i64, previous: Option<i64>| Moment {
+            start: Timestamp { seconds: start * DAY, nanos: 0 },
+            previous: previous.map(|seconds| Timestamp { seconds: seconds * DAY, nanos: 0 }),
+        };
+        let breaks = |complete: &[Moment]| Steering::of(complete, &keep("last 1")).breaks;
+        assert_eq!(breaks(&[moment(900, None), moment(1, Some(0))]), [0; 0]);
+        assert_eq!(breaks(&[moment(900, Some(900)), moment(1, Some(0))]), [0; 0]);
+        assert_eq!(breaks(&[moment(900, Some(901)), moment(1, Some(0))]), [0; 0], "a clock that was set back");
+        let measured = [moment(100, Some(60)), moment(99, None), moment(98, Some(200)), moment(60, Some(50))];
+        assert_eq!(breaks(&measured), [0; 0], "40 days after 10");
+        assert_eq!(breaks(&[moment(101, Some(60)), measured[1], measured[2], moment(60, Some(50))]), [0]);
     }
 }

@@ -277,6 +277,7 @@ impl BackupArgs {
         let stats = result.map_err(failure)?;
         report(session, opened, job, &stats, self.dry_run);
         let exit = match stats.outcome {
+            Outcome::Complete if !stats.anomalies.is_empty() => Exit::Anomaly,
             Outcome::Complete => Exit::Complete,
             Outcome::Incomplete if stats.problems.has("dump") => Exit::Hook,
             Outcome::Incomplete => Exit::Incomplete,
@@ -427,6 +428,7 @@ fn report(session: &Session, opened: &Opened, job: &Job, stats: &BackupStats, dr
             "data_added_packed": counted.stored_bytes,
             "total_duration": seconds,
             "problem_count": stats.problems.count(),
+            "anomalies": stats.anomalies,
             "problems": stats.problems.first().iter().map(|problem| json!({
                 "kind": problem.kind, "path": String::from_utf8_lossy(&problem.path), "message": problem.message,
             })).collect::<Vec<_>>(),
@@ -456,6 +458,13 @@ fn report(session: &Session, opened: &Opened, job: &Job, stats: &BackupStats, dr
     let more = stats.problems.count().saturating_sub(SHOWN_PROBLEMS as u64);
     if more > 0 {
         screen.warning(&format!("and {more} more; `bk snapshots ID` lists them"));
+    }
+    if let (Some(id), false) = (id, stats.anomalies.is_empty()) {
+        screen.warning(&format!("THIS BACKUP IS UNLIKE THOSE BEFORE IT: {}", stats.anomalies.join("; ")));
+        let (id, before) = (id.short(), stats.parent.map(|id| id.short()).unwrap_or_default());
+        screen.warning(&format!(
+            "nothing old is forgotten or pruned until you have looked (`bk diff {before} {id}`) and said `bk accept {id}`"
+        ));
     }
     match (id, stats.outcome) {
         (Some(id), Outcome::Complete) => {

@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand, each with its arguments and what it does with them.
 
+mod accept;
 mod backup;
 mod check;
 mod completions;
@@ -9,13 +10,17 @@ mod diff;
 mod doctor;
 mod dump;
 mod find;
+mod forget;
 mod init;
+mod keep_args;
 mod key;
 mod load;
 mod look;
 mod ls;
 mod man;
+mod pin;
 mod profile;
+mod prune;
 mod recovery_kit;
 mod restore;
 mod restore_note;
@@ -104,6 +109,10 @@ pub enum Command {
     /// Is the repository whole?
     Check(check::CheckArgs),
     Doctor(doctor::DoctorArgs),
+    Forget(forget::ForgetArgs),
+    Prune(prune::PruneArgs),
+    Pin(pin::PinArgs),
+    Accept(accept::AcceptArgs),
     Stats(stats::StatsArgs),
     /// The passwords and keys that open the repositories
     #[command(subcommand)]
@@ -127,6 +136,10 @@ impl Command {
             Self::Dump(args) => args.run(session),
             Self::Check(args) => args.run(session),
             Self::Doctor(args) => args.run(session),
+            Self::Forget(args) => args.run(session),
+            Self::Prune(args) => args.run(session),
+            Self::Pin(args) => args.run(session),
+            Self::Accept(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Key(command) => command.run(session),
             Self::Profile(args) => args.run(session),

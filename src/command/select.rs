@@ -35,7 +35,7 @@ impl FilterArgs {
 }
 
 /// Reads a time: RFC 3339, a date and time of this machine's zone, or a date, which means the end of that day.
-fn parse_time(text: &str) -> Result<Timestamp, Failure> {
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, Failure> {
     let zone = TimeZone::system();
     let local = |time: DateTime| time.to_zoned(zone.clone()).ok().map(|zoned| zoned.timestamp());
     // A date alone; jiff would take one out of a date and time too.

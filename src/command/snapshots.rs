@@ -164,6 +164,9 @@ fn facts(info: &SnapshotInfo) -> Table {
         row("parent", parent.short());
     }
     row("outcome", outcome(snapshot));
+    for anomaly in &snapshot.anomalies {
+        row("unusual", text::line_text(anomaly));
+    }
     let entries = [
         text::count(of.files, "file", "files"),
         text::count(of.directories, "folder", "folders"),

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::files::Text;
+use super::keep;
 use super::keys::{self, Key, Kind, LATER_SECTIONS, SECTIONS, Section};
 use super::raw::RawFile;
 use crate::size::ByteSize;
@@ -166,6 +167,8 @@ impl Found<'_> {
             Kind::Choice(words) => return self.choice(words, title, name, value),
             Kind::Port => return self.port(title, name, value),
             Kind::Duration => return self.duration(title, name, value),
+            Kind::Keep => return self.keep(title, name, value),
+            Kind::KeepOf => return self.keep_of(title, name, value),
             Kind::Table(_) | Kind::Tables(_) | Kind::Settings => return self.tables(key, title, name, value),
         };
         match (key.kind, value.get_ref()) {
@@ -191,6 +194,52 @@ impl Found<'_> {
                 self.report(&value.span(), ConfigError::WrongType { place, key, section, expected, found });
             }
             None => self.wrong_type(name, title, value, &expected),
+        }
+    }
+
+    /// A table of rules; each is tried by itself.
+    fn keep(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        let Some(table) = value.get_ref().as_table() else {
+            return self.wrong_type(name, title, value, keep::EXPECTED);
+        };
+        let (key, section) = (name.get_ref().to_string(), title.to_owned());
+        if table.is_empty() {
+            let (place, problem) =
+                (self.text.place(value.span()), "has no rule, and would keep next to nothing".to_owned());
+            let hint = "write for example { within = \"30d\" }, or remove it: that is the default";
+            return self.report(&value.span(), ConfigError::Value { place, key, section, problem, hint });
+        }
+        let inside = format!("{}.{key}]", title.trim_end_matches(']'));
+        for (rule, value) in table {
+            if !keep::is_rule(rule) {
+                self.unknown(&inside, rule, &[], keys::nearest(rule.get_ref(), keep::rules()));
+                continue;
+            }
+            match keep::check(rule.get_ref(), value.get_ref()) {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    let (place, section) = (self.text.place(value.span()), inside.clone());
+                    let (key, problem) = (rule.get_ref().to_string(), format!("cannot be used: {error}"));
+                    let hint = "a count is a whole number or \"all\", a span is such as \"30d\" or \"2y\"";
+                    self.report(&value.span(), ConfigError::Value { place, key, section, problem, hint });
+                }
+                None => self.wrong_type(rule, &inside, value, "a whole number, a text or an array of texts"),
+            }
+        }
+    }
+
+    fn keep_of(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        let inside = format!("{}.{}]", title.trim_end_matches(']'), name.get_ref());
+        match value.get_ref().as_table() {
+            Some(table) => {
+                for (repository, value) in table {
+                    match value.get_ref().as_table() {
+                        Some(_) => self.keep(&inside, repository, value),
+                        None => self.wrong_type(repository, &inside, value, keep::EXPECTED),
+                    }
+                }
+            }
+            None => self.wrong_type(name, title, value, &format!("a table, `{inside}`")),
         }
     }
 
@@ -332,8 +381,20 @@ mod tests {
                 "[profile.a]\nuse = \"plex\"\nschedule = \"x\"",
                 "3: `schedule` in [profile.a] is not supported by this version of bk",
             ),
-            ("[profile.a.keep.b]\nlast = 1", "1: `keep` in [profile.a] is not supported by this version of bk"),
-            ("[repository.a]\nkeep = { }", "2: `keep` in [repository.a] is not supported by this version of bk"),
+            ("[profile.a.verify]\nlast = 1", "1: `verify` in [profile.a] is not supported by this version of bk"),
+            ("[repository.a]\nkeep = { }", "2: `keep` in [repository.a] has no rule, and would keep next to nothing"),
+            (
+                "[repository.a]\nkeep = { wihtin = \"30d\" }",
+                "2: unknown key `wihtin` in [repository.a.keep]; did you mean `within`?",
+            ),
+            (
+                "[profile.a.keep]\nb = { within = \"30\" }",
+                "2: `within` in [profile.a.keep.b] cannot be used: `within`: `30` has no unit; write 30d",
+            ),
+            (
+                "[repository.a]\nkeep = { daily = 0 }",
+                "2: `daily` in [repository.a.keep] cannot be used: `daily` of 0 keeps nothing: leave it out instead",
+            ),
             ("[defaults]\nmax-age = \"26h\"", "2: `max-age` in [defaults] is not supported by this version of bk"),
             ("[defaults]\nverify = {}", "2: `verify` in [defaults] is not supported by this version of bk"),
         ];

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::dumps::{Container, HookUse, Moments, SqliteFile};
 use super::origin::{Origin, Origins};
 use super::service::Service;
+use crate::retention::{Keep, Value};
 use crate::source::exclude::{LintLevel, Rules, Verdict, lint};
 
 /// The name of the profile of `bk backup PATH`; no configured profile can have it.
@@ -50,6 +52,8 @@ pub struct Repository {
     pub require_mount: Option<PathBuf>,
     /// How much must stay free, in bytes.
     pub min_free_bytes: Option<u64>,
+    /// Which snapshots are kept, when it was said.
+    pub keep: Option<Keep>,
 }
 
 /// What holds for every profile that says nothing else.
@@ -63,13 +67,22 @@ pub struct Defaults {
     pub sqlite: bool,
     /// Folder for temporary files.
     pub scratch: Option<PathBuf>,
+    /// The newest complete snapshot is overdue when it is older.
+    pub max_age: Option<Duration>,
     /// Commands of the user around every run.
     pub moments: Moments,
 }
 
 impl Default for Defaults {
     fn default() -> Self {
-        Self { to: Vec::new(), one_file_system: false, sqlite: true, scratch: None, moments: Moments::default() }
+        Self {
+            to: Vec::new(),
+            one_file_system: false,
+            sqlite: true,
+            scratch: None,
+            max_age: None,
+            moments: Moments::default(),
+        }
     }
 }
 
@@ -136,6 +149,10 @@ pub struct Profile {
     pub hooks: Vec<HookUse>,
     /// Commands of the user around the run.
     pub moments: Moments,
+    /// Which snapshots are kept, by repository, where it is not as the repository says.
+    pub keep: BTreeMap<String, Keep>,
+    /// The newest complete snapshot is overdue when it is older.
+    pub max_age: Option<Duration>,
 }
 
 impl Profile {
@@ -161,6 +178,8 @@ impl Profile {
             sqlite_files: Vec::new(),
             hooks: Vec::new(),
             moments: Moments::default(),
+            keep: BTreeMap::new(),
+            max_age: None,
         }
     }
 
@@ -245,6 +264,21 @@ impl Config {
         if self.defaults.to.is_empty() { self.repositories.keys().cloned().collect() } else { self.defaults.to.clone() }
     }
 
+    /// Which snapshots of a profile are kept in a repository: as the profile says, else as the repository says, else
+    /// those of 30 days.
+    #[must_use]
+    pub fn keep(&self, profile: Option<&str>, repository: &str) -> Keep {
+        let of_profile = profile.and_then(|profile| self.profiles.get(profile)?.keep.get(repository));
+        let said = of_profile.or_else(|| self.repositories.get(repository)?.keep.as_ref());
+        said.cloned().unwrap_or_else(default_keep)
+    }
+
+    /// How old the newest complete snapshot of a profile may be.
+    #[must_use]
+    pub fn max_age(&self, profile: Option<&str>) -> Option<Duration> {
+        profile.and_then(|profile| self.profiles.get(profile)?.max_age).or(self.defaults.max_age)
+    }
+
     /// What can be used but may not be meant, in the order of the names.
     #[must_use]
     pub fn validate(&self) -> Vec<Warning> {
@@ -325,6 +359,14 @@ impl Config {
             }
         }
     }
+}
+
+/// What is kept where nothing is said.
+fn default_keep() -> Keep {
+    let mut keep = Keep::default();
+    // Cannot fail; and keeping nothing but the floor would be seen at once.
+    let _ = keep.set("within", Value::Text("30d"));
+    keep
 }
 
 #[cfg(test)]

@@ -91,6 +91,7 @@ fn repository(repository: &Repository) -> Table {
         .put("location", without_password(&repository.location))
         .put_some("require-mount", optional(&repository.require_mount))
         .put_some("min-free", size(repository.min_free_bytes))
+        .put_some("keep", repository.keep.as_ref().map(super::keep::table))
         .0
 }
 
@@ -100,6 +101,7 @@ fn defaults(defaults: &Defaults) -> Table {
         .put("one-file-system", defaults.one_file_system)
         .put("sqlite", defaults.sqlite)
         .put_some("scratch", optional(&defaults.scratch))
+        .put_some("max-age", defaults.max_age.map(seconds))
         .put_moments(&defaults.moments)
         .0
 }
@@ -237,6 +239,8 @@ fn profile(profile: &Profile) -> Table {
         .put_tables("hook", of(Role::Other, "run"))
         .put_some("quiesce", quiesce(of_role(Role::Quiesce)))
         .put_some("snapshot", of_role(Role::Snapshot).next().map(snapshot))
+        .put_some("keep", named(&profile.keep, super::keep::table))
+        .put_some("max-age", profile.max_age.map(seconds))
         .put_moments(&profile.moments)
         .0
 }

@@ -23,6 +23,10 @@ pub(super) enum Kind {
     Table(&'static [Key]),
     /// Several tables with these keys, `[[so]]`.
     Tables(&'static [Key]),
+    /// A table of rules of what to keep.
+    Keep,
+    /// Such tables by the name of a repository.
+    KeepOf,
     /// A table with any names, whose values are strings or arrays of strings.
     Settings,
 }
@@ -115,6 +119,11 @@ const COMMAND: &[Key] = &[
     key("time-limit", Kind::Duration, "What takes longer is stopped; default \"1h\"."),
 ];
 
+const MAX_AGE: Key = key(
+    "max-age",
+    Kind::Duration,
+    "While the newest complete snapshot is older, it is overdue and nothing is forgotten.",
+);
 const BEFORE: Key = key("before", Kind::Tables(COMMAND), "Commands before anything else; a failure ends the run.");
 const AFTER: Key = key("after", Kind::Tables(COMMAND), "Commands after a snapshot was made.");
 const FAILED: Key = key("failed", Kind::Tables(COMMAND), "Commands when the run was not complete.");
@@ -140,8 +149,9 @@ pub(super) const SECTIONS: &[Section] = &[
             key("location", Kind::Text, "Where it is: an absolute path or a URL."),
             key("require-mount", Kind::Path, "Nothing is written unless something is mounted here."),
             key("min-free", Kind::Size, "Nothing is written when less than this would stay free."),
+            key("keep", Kind::Keep, "Which snapshots `bk forget` keeps; default { within = \"30d\" }."),
         ],
-        later: &["keep", "region", "endpoint", "credentials-file", "verify", "check", "max-age", "limit"],
+        later: &["region", "endpoint", "credentials-file", "verify", "check", "max-age", "limit"],
     },
     Section {
         name: "defaults",
@@ -152,12 +162,13 @@ pub(super) const SECTIONS: &[Section] = &[
             key("one-file-system", Kind::Switch, "Stay on the file system of each path; default false."),
             key("sqlite", Kind::Switch, "Copy live SQLite databases consistently; default true."),
             key("scratch", Kind::Path, "Folder for temporary files."),
+            MAX_AGE,
             BEFORE,
             AFTER,
             FAILED,
             FINALLY,
         ],
-        later: &["keep", "verify", "max-age", "schedule", "notify"],
+        later: &["keep", "verify", "schedule", "notify"],
     },
     Section {
         name: "profile",
@@ -186,12 +197,18 @@ pub(super) const SECTIONS: &[Section] = &[
                 "What is stopped or paused while it is read; nothing unless you say so.",
             ),
             key("snapshot", Kind::Table(SNAPSHOT), "Read a snapshot of the file system, so that it stands still."),
+            key(
+                "keep",
+                Kind::KeepOf,
+                "Which snapshots are kept in one repository: `[profile.NAME.keep]`, `disk = { … }`.",
+            ),
+            MAX_AGE,
             BEFORE,
             AFTER,
             FAILED,
             FINALLY,
         ],
-        later: &["keep", "verify", "max-age", "schedule", "notify", "exclude-file", "drill"],
+        later: &["verify", "schedule", "notify", "exclude-file", "drill"],
     },
 ];
 

@@ -16,6 +16,7 @@ mod dumps;
 mod error;
 mod example;
 mod files;
+mod keep;
 mod keys;
 mod origin;
 mod raw;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::dumps::{Container, RawCommand, RawDatabase, RawHook, RawQuiesce, RawSnapshot};
+use super::keep::RawKeep;
 use crate::size::ByteSize;
 
 /// A value and the bytes of the file it stands in.
@@ -43,6 +44,7 @@ pub(super) struct RawRepository {
     pub location: Typed<String>,
     pub require_mount: Typed<String>,
     pub min_free: Typed<ByteSize>,
+    pub keep: Typed<RawKeep>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -52,6 +54,7 @@ pub(super) struct RawDefaults {
     pub one_file_system: Typed<bool>,
     pub sqlite: Typed<bool>,
     pub scratch: Typed<String>,
+    pub max_age: Typed<String>,
     pub before: Tables<RawCommand>,
     pub after: Tables<RawCommand>,
     pub failed: Tables<RawCommand>,
@@ -79,6 +82,8 @@ pub(super) struct RawProfile {
     pub container: Typed<Container>,
     pub quiesce: Typed<RawQuiesce>,
     pub snapshot: Typed<RawSnapshot>,
+    pub keep: BTreeMap<String, Spanned<RawKeep>>,
+    pub max_age: Typed<String>,
     pub before: Tables<RawCommand>,
     pub after: Tables<RawCommand>,
     pub failed: Tables<RawCommand>,

@@ -1,16 +1,19 @@
 //! From what was typed to what it means: merges the files, fills in defaults, and checks what one key alone cannot show.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use super::config::{ChunkChoice, Config, Family, Profile, Repository};
-use super::dumps::{Database, HookUse, Moments, RawCommand, Role, SqliteFile, UserCommand};
+use super::dumps::{Database, HookUse, Moments, RawCommand, Role, SqliteFile, UserCommand, duration};
 use super::error::ConfigError;
 use super::files::{Environment, Given, Source, Text};
+use super::keep::RawKeep;
 use super::origin::{Origin, Origins};
 use super::raw::{RawDefaults, RawFamily, RawProfile, RawRepository, Tables};
-use super::scope::{Scope, absolute, file_name, location, tag};
+use super::scope::{Scope, absolute, file_name, location, tag, unknown_repository};
 use super::service::Service;
+use crate::retention::Keep;
 
 /// Merges `files` in their order and lays what the environment says over them.
 pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Config, ConfigError> {
@@ -135,6 +138,9 @@ fn read_defaults(text: &Text, raw: &RawDefaults, config: &mut Config) -> Result<
     }
     let said = [("before", &raw.before), ("after", &raw.after), ("failed", &raw.failed), ("finally", &raw.finally)];
     defaults.moments = read_moments(&mut scope, std::mem::take(&mut defaults.moments), said)?;
+    if let Some(max_age) = scope.value("max-age", &raw.max_age)? {
+        defaults.max_age = duration(&max_age);
+    }
     if let Some(scratch) = scope.path("scratch", &raw.scratch)? {
         defaults.scratch = Some(scratch);
     }
@@ -161,6 +167,7 @@ fn read_repository(
         location: typed.get_ref().clone(),
         require_mount: scope.path("require-mount", &raw.require_mount)?,
         min_free_bytes: scope.value("min-free", &raw.min_free)?.map(|size| size.0),
+        keep: raw.keep.as_ref().map(|typed| read_keep("keep", typed, scope)).transpose()?,
     })
 }
 
@@ -186,6 +193,8 @@ fn read_profile(
     let mut exclude = base.exclude;
     exclude.extend(scope.patterns("exclude", &raw.exclude)?);
     let (candidates, paths) = paths.map_or((base.candidates, base.paths), |paths| (false, paths));
+    let keep = read_keeps(raw, base.keep, &config.repositories, &mut scope)?;
+    let max_age = scope.value("max-age", &raw.max_age)?.as_deref().and_then(duration);
     let (sqlite_files, hooks) = read_hooks(raw, base.sqlite_files, base.hooks, base.service, &mut scope)?;
     Ok(Profile {
         name: name.to_owned(),
@@ -207,6 +216,8 @@ fn read_profile(
         service: base.service,
         candidates,
         container: scope.value("container", &raw.container)?.or(base.container),
+        keep,
+        max_age: max_age.or(base.max_age),
         sqlite_files,
         hooks,
         moments: read_moments(
@@ -215,6 +226,31 @@ fn read_profile(
             [("before", &raw.before), ("after", &raw.after), ("failed", &raw.failed), ("finally", &raw.finally)],
         )?,
     })
+}
+
+fn read_keep(key: &str, typed: &toml::Spanned<RawKeep>, scope: &mut Scope<'_>) -> Result<Keep, ConfigError> {
+    scope.claim(key, typed.span())?;
+    super::keep::read(typed.get_ref()).map_err(|error| {
+        let hint = "a count is a whole number or \"all\", a span is such as \"30d\" or \"2y\"";
+        scope.wrong(key, typed.span(), (format!("cannot be used: {error}"), hint))
+    })
+}
+
+/// Rules for single repositories come on top of those of what the profile uses.
+fn read_keeps(
+    raw: &RawProfile,
+    mut keep: BTreeMap<String, Keep>,
+    known: &BTreeMap<String, Repository>,
+    scope: &mut Scope<'_>,
+) -> Result<BTreeMap<String, Keep>, ConfigError> {
+    for (name, typed) in &raw.keep {
+        let key = format!("keep.{name}");
+        if !known.contains_key(name) {
+            return Err(scope.wrong(&key, typed.span(), unknown_repository(name, known.keys())));
+        }
+        keep.insert(name.clone(), read_keep(&key, typed, scope)?);
+    }
+    Ok(keep)
 }
 
 /// The databases of a profile replace those of what it uses; its hooks come on top.

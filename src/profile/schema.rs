@@ -56,6 +56,10 @@ fn value(key: &Key) -> Value {
         Kind::Duration => json!({ "type": "string" }),
         Kind::Table(keys) => table(keys),
         Kind::Tables(keys) => json!({ "type": "array", "items": table(keys) }),
+        Kind::Keep => keep(),
+        Kind::KeepOf => {
+            json!({ "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": keep() })
+        }
         Kind::Settings => {
             let texts = json!({ "type": "array", "items": { "type": "string" } });
             json!({ "type": "object", "additionalProperties": { "anyOf": [{ "type": "string" }, texts] } })
@@ -63,6 +67,16 @@ fn value(key: &Key) -> Value {
     };
     value["description"] = json!(key.about);
     value
+}
+
+fn keep() -> Value {
+    let rule = |name: &str| match name {
+        "tags" => json!({ "type": "array", "minItems": 1, "items": { "type": "string", "minLength": 1 } }),
+        name if name.starts_with("within") => json!({ "type": "string" }),
+        _ => json!({ "type": ["integer", "string"], "minimum": 1 }),
+    };
+    let rules: Map<String, Value> = super::keep::rules().map(|name| (name.to_owned(), rule(name))).collect();
+    json!({ "type": "object", "minProperties": 1, "additionalProperties": false, "properties": rules })
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn unknown_repository<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Problem {
+pub(super) fn unknown_repository<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Problem {
     let meant = nearest(name, known.map(String::as_str));
     let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
     (

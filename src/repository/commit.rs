@@ -150,6 +150,6 @@ impl Commit<'_> {
             return Err(RepositoryError::Damaged { name: name.to_string() });
         }
         let id = self.repository.keys().identifier().snapshot(payload);
-        Ok(SnapshotInfo { id, name, snapshot: snapshot.clone() })
+        Ok(SnapshotInfo { id, name, snapshot: snapshot.clone(), stored: None })
     }
 }

@@ -7,19 +7,8 @@ use crate::format::Kind;
 use crate::format::fact::{self, Fact, FactKind};
 use crate::format::node::Timestamp;
 use crate::id::{RunId, SnapshotId, to_hex};
+use crate::retention::Pin;
 use crate::store::{Area, ObjectName};
-
-/// How long a snapshot is pinned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pin {
-    /// It is not.
-    #[default]
-    None,
-    /// Until somebody takes the pin away.
-    Forever,
-    /// Until this time.
-    Until(Timestamp),
-}
 
 /// All facts of a repository.
 #[derive(Debug, Clone, Default)]

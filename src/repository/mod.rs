@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub use catalog::{Catalog, IndexObject, Listing, Purpose, StoredPack, marks, replace_index};
 pub use commit::Commit;
 pub use error::RepositoryError;
-pub use facts::{Facts, Pin, add_facts, join_facts, run_detail, until_detail};
+pub use facts::{Facts, add_facts, join_facts, run_detail, until_detail};
 pub use index::{Entry, Index};
 pub use keys::{Slot, Slots, add_slot, open_slots, opened_by, put_slot, remove_slot, seal_slot, slots};
 pub use packer::target_len;

@@ -16,6 +16,8 @@ pub struct SnapshotInfo {
     pub name: ObjectName,
     /// What it says.
     pub snapshot: Snapshot,
+    /// When the store took it, by its own clock, where it tells.
+    pub stored: Option<Timestamp>,
 }
 
 /// All snapshots that are not forgotten, oldest first.
@@ -68,7 +70,9 @@ impl Snapshots {
                 let payload = repository.read_object(Kind::Snapshot, &listed.name)?;
                 let snapshot = Snapshot::decode(&payload)
                     .map_err(|source| RepositoryError::Malformed { name: listed.name.to_string(), source })?;
-                Ok(SnapshotInfo { id: repository.keys().identifier().snapshot(&payload), name: listed.name, snapshot })
+                let id = repository.keys().identifier().snapshot(&payload);
+                let stored = (listed.time != Timestamp::default()).then_some(listed.time);
+                Ok(SnapshotInfo { id, name: listed.name, snapshot, stored })
             };
             match read() {
                 Ok(info) if snapshots.facts.is_forgotten(&info.id) => snapshots.leftover.push(info.name),

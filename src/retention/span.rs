@@ -60,7 +60,7 @@ fn unit_hint(unit: &str) -> &'static str {
 
 impl Span {
     /// How long it is when nothing is known about where it lies: a year has 365 days then, and a month 30.
-    pub(super) fn nominal_seconds(self) -> u64 {
+    pub fn nominal_seconds(self) -> u64 {
         let [years, months, weeks, days, hours] = self.amounts.map(u64::from);
         3600 * (hours + 24 * (days + 7 * weeks + 30 * months + 365 * years))
     }

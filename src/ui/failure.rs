@@ -1,6 +1,7 @@
 //! How a command ends: the only place that makes exit codes.
 
 use crate::destination::DestinationError;
+use crate::operation::prune::PruneError;
 use crate::profile::ConfigError;
 use crate::repository::RepositoryError;
 use crate::source::command::CommandError;
@@ -23,6 +24,10 @@ pub enum Exit {
     Damage,
     /// What was restored is not what was backed up.
     Verification,
+    /// The newest complete snapshot is older than it may be.
+    Overdue,
+    /// A backup was unlike those before it; forgetting is paused.
+    Anomaly,
     /// There is no repository.
     NoRepository,
     /// Wrong password or key.
@@ -43,6 +48,8 @@ impl Exit {
             Self::Hook => 4,
             Self::Damage => 5,
             Self::Verification => 6,
+            Self::Overdue => 8,
+            Self::Anomaly => 9,
             Self::NoRepository => 10,
             Self::WrongKey => 12,
             Self::Interrupted => 130,
@@ -53,14 +60,16 @@ impl Exit {
         match self {
             Self::Complete => 0,
             Self::Incomplete => 1,
-            Self::Verification => 2,
-            Self::Damage => 3,
-            Self::Hook => 4,
-            Self::Failed => 5,
-            Self::NoRepository => 6,
-            Self::WrongKey => 7,
-            Self::Usage => 8,
-            Self::Interrupted => 9,
+            Self::Overdue => 2,
+            Self::Anomaly => 3,
+            Self::Verification => 4,
+            Self::Damage => 5,
+            Self::Hook => 6,
+            Self::Failed => 7,
+            Self::NoRepository => 8,
+            Self::WrongKey => 9,
+            Self::Usage => 10,
+            Self::Interrupted => 11,
         }
     }
 
@@ -134,6 +143,18 @@ impl From<RepositoryError> for Failure {
             _ => Exit::Failed,
         };
         Self::of(exit, &error, error.hint())
+    }
+}
+
+impl From<PruneError> for Failure {
+    fn from(error: PruneError) -> Self {
+        let hint = error.hint();
+        match error {
+            PruneError::Repository(error) => error.into(),
+            error @ PruneError::Paused { .. } => Self::of(Exit::Anomaly, &error, hint),
+            error @ PruneError::Unsteady => Self::of(Exit::Failed, &error, hint),
+            error => Self::of(Exit::Damage, &error, hint),
+        }
     }
 }
 

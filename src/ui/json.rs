@@ -104,7 +104,7 @@ pub fn snapshot(info: &SnapshotInfo) -> Map<String, Value> {
         "outcome": if complete { "complete" } else { "incomplete" },
         "problem_count": snapshot.problem_count,
         "parent": snapshot.parent.map(|parent| parent.to_string()),
-        "program": snapshot.program, "description": snapshot.description,
+        "program": snapshot.program, "description": snapshot.description, "anomalies": snapshot.anomalies,
         "statistics": statistics(snapshot),
     });
     match value {

@@ -193,7 +193,8 @@ fn run(
     progress.phase("putting the snapshot", None);
     let mut snapshot = describe(options, &stats, roots, run_id);
     // What is dated after this run was made by a clock that was wrong.
-    let earlier = |info: &&SnapshotInfo| info.snapshot.outcome == Outcome::Complete && info.snapshot.start <= stats.start;
+    let earlier =
+        |info: &&SnapshotInfo| info.snapshot.outcome == Outcome::Complete && info.snapshot.start <= stats.start;
     snapshot.previous = before(&snapshots, options).find(earlier).map(|info| info.snapshot.start);
     let history: Vec<_> = before(&snapshots, options).map(|info| &info.snapshot).collect();
     snapshot.anomalies = anomaly::anomalies(&snapshot, &history);

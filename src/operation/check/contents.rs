@@ -212,7 +212,7 @@ impl Contents {
         reading.sealed(Area::Snapshots, Kind::Snapshot, Snapshot::decode, |name, payload, snapshot| {
             let id = checker.repository.keys().identifier().snapshot(payload);
             if !forgotten.contains(&id) {
-                snapshots.push(SnapshotInfo { id, name: *name, snapshot });
+                snapshots.push(SnapshotInfo { id, name: *name, snapshot, stored: None });
             }
         })?;
         snapshots.sort_by_key(|info| (info.snapshot.start, info.snapshot.end, info.id));

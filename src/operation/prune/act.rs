@@ -27,6 +27,8 @@ pub struct PruneStats {
     pub copied_blobs: u64,
     /// Bytes written for that.
     pub copied_bytes: u64,
+    /// Packs that hold them now.
+    pub new_packs: u64,
     /// Packs marked.
     pub marked_packs: u64,
     /// Index objects replaced.
@@ -48,13 +50,15 @@ pub fn apply(
 ) -> Result<PruneStats, PruneError> {
     let mut stats = PruneStats::default();
     repository.store().clean()?;
-    if let Err(error) = copy(repository, &plan, options, clock, progress, &mut stats) {
-        if !is_full(&error) {
-            return Err(error.into());
-        }
+    let mut full = None;
+    match copy(repository, &plan, options, clock, progress, &mut stats) {
         // What is copied out of a pack cannot be: the pack stays. The rest needs no room.
-        stats.without_room = true;
-        leave_copied(&mut plan);
+        Err(error) if is_full(&error) => {
+            full = Some(error);
+            stats.without_room = true;
+            leave_copied(&mut plan);
+        }
+        copied => copied?,
     }
     options.go_on()?;
     sweep(repository, &plan, options, clock, progress, &mut stats)?;
@@ -62,6 +66,10 @@ pub fn apply(
         // Room was made; what comes next is for the next prune.
         Err(error) if is_full(&error) && stats.deleted_packs > 0 => stats.without_room = true,
         marked => marked?,
+    }
+    match full {
+        Some(error) if stats.deleted_packs == 0 && stats.marked_packs == 0 => return Err(error.into()),
+        _ => {}
     }
     if plan.view.snapshots.facts.objects.len() >= MANY_FACTS && !stats.without_room {
         join_facts(repository, &plan.view.snapshots.facts.objects)?;
@@ -111,6 +119,7 @@ fn copy(
     })?;
     stats.copied_blobs = writer.stats().new_blobs();
     stats.copied_bytes = writer.stats().stored_bytes();
+    stats.new_packs = writer.stats().packs();
     Ok(())
 }
 

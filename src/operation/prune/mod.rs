@@ -151,10 +151,9 @@ impl PruneError {
                 id.short()
             ),
             Self::Unsteady => "run the command again; if it stays, check the store".to_owned(),
-            Self::Paused { snapshot, .. } => format!(
-                "look at what changed with `bk diff latest~1 {0}`; if it was right, `bk accept {0}`",
-                snapshot.short()
-            ),
+            Self::Paused { snapshot, .. } => {
+                format!("look at it with `bk snapshots {0}`; if it was right, `bk accept {0}`", snapshot.short())
+            }
         }
     }
 

@@ -1,5 +1,11 @@
 //! Letting go of snapshots. What only they needed stays until a prune takes it away.
 
+mod plan;
+mod simulate;
+
+pub use plan::{ForgetOptions, Group, GroupPlan, Hold, Policy, plan, unknown_tags};
+pub use simulate::{Simulated, simulate};
+
 use crate::clock::Clock;
 use crate::format::fact::{Fact, FactKind};
 use crate::repository::{Repository, RepositoryError, SnapshotInfo, add_facts, run_detail};

@@ -1,0 +1,82 @@
+//! `bk accept`: a backup that was unlike those before it was right all the same.
+
+use clap::Args;
+use serde_json::json;
+
+use super::Session;
+use super::pin::noted;
+use super::select::{FilterArgs, Selector};
+use crate::format::fact::FactKind;
+use crate::repository::Snapshots;
+use crate::ui::text::{line_text, time_text};
+use crate::ui::{Exit, Failure};
+
+/// Accept a backup that was unlike those before it, so that old snapshots are forgotten and pruned again
+///
+/// When much of a profile suddenly changed, went or came, its backup is flagged and nothing old is forgotten or pruned:
+/// it may be the work of somebody who encrypted or deleted your files. Look at what changed, then accept it.
+/// Without a snapshot: list what waits to be accepted.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bk accept                     what is there to be looked at
+  bk diff latest~1 latest       what changed
+  bk accept 1a2b3c4d            it was right")]
+pub struct AcceptArgs {
+    /// A profile (its newest), `latest`, or an id
+    #[arg(value_name = "PROFILE|SNAPSHOT")]
+    what: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+impl AcceptArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When there is no such snapshot, or there was nothing unusual about it.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let Some(what) = &self.what else { return list(session) };
+        let selector = Selector::parse(what)?;
+        let usual = std::cell::Cell::new(false);
+        let (exit, id, repositories) = noted(session, &selector, &self.filter, |snapshots, id, now| {
+            let strange = snapshots.all.iter().any(|info| info.id == id && !info.snapshot.anomalies.is_empty());
+            usual.set(usual.get() || !strange);
+            (strange && !snapshots.facts.is_acknowledged(&id)).then_some((FactKind::AnomalyAcknowledged, now, None))
+        })?;
+        if usual.get() {
+            return Err(Failure::usage(
+                format!("there was nothing unusual about snapshot {}", id.short()),
+                "`bk accept` alone lists what waits to be accepted",
+            ));
+        }
+        if session.screen.json {
+            let message = json!({"message_type": "accept", "id": id.to_string(), "repositories": repositories});
+            session.screen.json_line(&message);
+        } else {
+            session.screen.line(&format!("snapshot {} is accepted in {}", id.short(), repositories.join(", ")));
+        }
+        Ok(exit)
+    }
+}
+
+fn list(session: &Session) -> Result<Exit, Failure> {
+    let (_, snapshots): (_, Snapshots) = session.open_for_reading()?;
+    let waiting: Vec<_> = snapshots.all.iter().filter(|info| snapshots.needs_acceptance(info)).collect();
+    if session.screen.json {
+        let waiting = waiting.iter().map(|info| {
+            json!({"id": info.id.to_string(), "host": info.snapshot.host, "profile": info.snapshot.profile,
+                "anomalies": info.snapshot.anomalies})
+        });
+        session.screen.json_line(&waiting.collect());
+    } else if waiting.is_empty() {
+        session.screen.note("nothing waits to be accepted");
+    } else {
+        for info in &waiting {
+            let subject = info.snapshot.profile.as_deref().unwrap_or(&info.snapshot.host);
+            let (id, time) = (info.id.short(), time_text(info.snapshot.start));
+            session.screen.line(&format!("{id} of {time}, {}:", line_text(subject)));
+            info.snapshot.anomalies.iter().for_each(|what| session.screen.line(&format!("  {}", line_text(what))));
+        }
+    }
+    Ok(if waiting.is_empty() { Exit::Complete } else { Exit::Anomaly })
+}

@@ -1,0 +1,80 @@
+//! Snapshots that are forgotten because somebody named them.
+
+use super::{ForgetArgs, prune};
+use crate::command::Session;
+use crate::command::prune::Rest;
+use crate::command::session::{Target, host_name};
+use crate::format::snapshot::Outcome;
+use crate::id::IdPrefix;
+use crate::operation::forget::{Group, forget};
+use crate::repository::{SnapshotInfo, Snapshots};
+use crate::retention::Pin;
+use crate::ui::text::{line_text, paths_text, time_text};
+use crate::ui::{Exit, Failure};
+
+impl ForgetArgs {
+    pub(super) fn by_name(&self, session: &Session, target: &Target, ids: &[IdPrefix]) -> Result<Exit, Failure> {
+        if self.simulate.is_some() || self.keep.keep()?.is_some() {
+            return Err(Failure::usage("rules have no say in what is forgotten by name", "leave out either"));
+        }
+        let opened = session.open(target)?;
+        let snapshots = Snapshots::load(&opened.repository)?;
+        let mut named: Vec<&SnapshotInfo> = Vec::new();
+        for id in ids {
+            let info = snapshots.by_id(id)?;
+            if named.iter().all(|other| other.id != info.id) {
+                named.push(info);
+            }
+        }
+        for info in &named {
+            self.refuse(&snapshots, &named, info)?;
+        }
+        if !self.dry_run {
+            forget(&opened.repository, &named, &host_name(), &session.clock)?;
+        }
+        for info in &named {
+            let verb = if self.dry_run { "would forget" } else { "forgot" };
+            if session.screen.json {
+                session.screen.json_line(&serde_json::json!({
+                    "message_type": "forgotten", "repository": opened.name, "id": info.id.to_string(),
+                    "dry_run": self.dry_run,
+                }));
+            } else {
+                let subject = match &info.snapshot.profile {
+                    Some(profile) => line_text(profile),
+                    None => paths_text(info.snapshot.roots.iter().map(|root| root.path.as_slice()), 2),
+                };
+                let time = time_text(info.snapshot.start);
+                session.screen.line(&format!("{verb} {} of {time}, {subject}", info.id.short()));
+            }
+        }
+        if self.prune {
+            let rest = Rest { dry_run: self.dry_run, despite_anomalies: self.despite_anomalies, ..Rest::default() };
+            return prune(session, &opened, &rest);
+        }
+        Ok(Exit::Complete)
+    }
+
+    fn refuse(&self, snapshots: &Snapshots, named: &[&SnapshotInfo], info: &SnapshotInfo) -> Result<(), Failure> {
+        let id = info.id.short();
+        if snapshots.facts.pin(&info.id) != Pin::None {
+            return Err(Failure::usage(format!("snapshot {id} is pinned"), format!("first `bk pin --remove {id}`")));
+        }
+        let group = Group::of(&info.snapshot);
+        let stays = |other: &&SnapshotInfo| {
+            other.snapshot.outcome == Outcome::Complete
+                && Group::of(&other.snapshot) == group
+                && named.iter().all(|one| one.id != other.id)
+        };
+        if info.snapshot.outcome == Outcome::Complete
+            && !self.even_the_last
+            && !snapshots.all.iter().any(|one| stays(&one))
+        {
+            return Err(Failure::usage(
+                format!("snapshot {id} is the last complete one of its profile on {}", line_text(&group.host)),
+                "add --even-the-last if nothing of it is needed any more",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! `bk forget`: letting go of snapshots by rules, or by name.
+
+mod by_name;
+mod show;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use super::keep_args::KeepArgs;
+use super::prune::{Rest, prune};
+use super::session::{Target, host_name};
+use super::{Opened, Session};
+use crate::clock::Clock as _;
+use crate::id::IdPrefix;
+use crate::operation::forget::{ForgetOptions, Group, GroupPlan, Hold, Policy, forget, plan, simulate, unknown_tags};
+use crate::repository::Snapshots;
+use crate::retention::{Held, Span};
+use crate::ui::{Exit, Failure};
+
+/// Let go of old snapshots, and say of each why it stays or goes
+///
+/// Without a profile: of everything that this machine backed up. What is kept is said by `keep` in the configuration;
+/// 30 days and never fewer than the newest 3 complete snapshots when it says nothing. What only forgotten snapshots
+/// needed is taken away by `bk prune`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bk forget --dry-run                    what would stay and go, and why
+  bk forget plex --keep-within 7d        other rules, this once
+  bk forget --simulate 400d              what the rules leave in 400 days
+  bk forget 1a2b3c4d                     this snapshot
+  bk forget --prune                      and take away what is not needed any more")]
+pub struct ForgetArgs {
+    /// Profiles, or ids of snapshots
+    #[arg(value_name = "PROFILE|SNAPSHOT")]
+    what: Vec<String>,
+    /// Only say what would be done, and why each snapshot stays
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Show what the rules leave after so long, if backups go on as they do
+    #[arg(long, value_name = "SPAN", conflicts_with = "dry_run")]
+    simulate: Option<Span>,
+    /// Afterwards do what `bk prune` does
+    #[arg(long, conflicts_with = "simulate")]
+    prune: bool,
+    /// Snapshots of this machine instead of those of this one
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Snapshots of all machines
+    #[arg(long, conflicts_with = "host")]
+    all_hosts: bool,
+    /// Even when the newest complete snapshot is older than `max-age`
+    #[arg(long)]
+    even_if_overdue: bool,
+    /// Even when a backup was unlike those before it
+    #[arg(long)]
+    despite_anomalies: bool,
+    /// With an id: even the last complete snapshot of its profile
+    #[arg(long)]
+    even_the_last: bool,
+    #[command(flatten)]
+    keep: KeepArgs,
+}
+
+impl ForgetArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// When the command line is wrong. A repository in which nothing can be forgotten does not keep the others from it.
+    pub fn run(self, session: &Session) -> Result<Exit, Failure> {
+        let (ids, profiles): (Vec<_>, Vec<_>) = self.what.iter().partition(|word| IdPrefix::looks_like(word));
+        if !ids.is_empty() && !profiles.is_empty() {
+            return Err(Failure::usage(
+                "profiles and snapshots cannot be forgotten in one command",
+                "name one or the other",
+            ));
+        }
+        if let Some(profile) = profiles.iter().find(|word| word.contains('/')) {
+            return Err(Failure::usage(
+                format!("`{profile}` is a path, where a profile or an id is expected"),
+                "forget snapshots of paths by their ids: see `bk snapshots`",
+            ));
+        }
+        let ids = ids.iter().map(|id| IdPrefix::new(id)).collect::<Result<Vec<_>, _>>();
+        let ids = ids.map_err(|error| Failure::of(Exit::Usage, &error, "see `bk snapshots`"))?;
+        self.keep.keep()?;
+        let targets = session.targets(&[])?;
+        let several = targets.len() > 1;
+        let mut exit = Exit::Complete;
+        for target in targets {
+            if several && !session.screen.json {
+                session.screen.line(&format!("{} ({})", target.name, target.location));
+            }
+            let done =
+                if ids.is_empty() { self.by_rules(session, &target) } else { self.by_name(session, &target, &ids) };
+            exit = exit.worst(match done {
+                Ok(done) => done,
+                Err(failure) if failure.exit == Exit::Interrupted || !several => return Err(failure),
+                Err(failure) => {
+                    session.screen.failure(&failure);
+                    failure.exit
+                }
+            });
+        }
+        Ok(exit)
+    }
+
+    /// Whether a group is meant.
+    fn is_meant(&self, group: &Group) -> bool {
+        let host = self.host.clone().unwrap_or_else(host_name);
+        let profiles =
+            self.what.is_empty() || group.profile.as_ref().is_some_and(|profile| self.what.contains(profile));
+        profiles && (self.all_hosts || group.host == host)
+    }
+
+    fn by_rules(&self, session: &Session, target: &Target) -> Result<Exit, Failure> {
+        let opened = session.open(target)?;
+        let snapshots = Snapshots::load(&opened.repository)?;
+        let mut exit = Exit::Complete;
+        for (name, reason) in &snapshots.damaged {
+            session
+                .screen
+                .warning(&format!("{name} cannot be read; nobody can say whether it is still needed: {reason}"));
+            exit = Exit::Damage;
+        }
+        let given = self.keep.keep()?;
+        self.check_tags(session, &given, &snapshots, &opened)?;
+        let policy = |group: &Group| {
+            self.is_meant(group).then(|| Policy {
+                keep: given.clone().unwrap_or_else(|| session.config.keep(group.profile.as_deref(), &opened.name)),
+                max_age: session.config.max_age(group.profile.as_deref()),
+            })
+        };
+        let zone = TimeZone::system();
+        let options = ForgetOptions {
+            policy: &policy,
+            zone: &zone,
+            now: session.clock.wall(),
+            even_if_overdue: self.even_if_overdue,
+            despite_anomalies: self.despite_anomalies,
+        };
+        let plans = plan(&snapshots, &options);
+        if plans.is_empty() {
+            return self.nothing_meant(session, &snapshots, exit);
+        }
+        if let Some(span) = self.simulate {
+            let seconds = i64::try_from(span.nominal_seconds()).unwrap_or(i64::MAX);
+            for plan in &plans {
+                let simulated = simulate(&snapshots, plan, &zone, session.clock.wall(), seconds);
+                show::simulated(&session.screen, &opened.name, plan, &simulated, span);
+            }
+            return Ok(exit);
+        }
+        for plan in &plans {
+            exit = exit.worst(exit_of(plan));
+        }
+        if !self.dry_run {
+            let all: Vec<_> = plans.iter().flat_map(GroupPlan::forgotten).collect();
+            forget(&opened.repository, &all, &host_name(), &session.clock)?;
+        }
+        show::plans(&session.screen, &opened.name, &plans, self.dry_run);
+        if self.prune {
+            let rest = Rest { dry_run: self.dry_run, despite_anomalies: self.despite_anomalies, ..Rest::default() };
+            exit = exit.worst(prune(session, &opened, &rest)?);
+        }
+        Ok(exit)
+    }
+
+    fn nothing_meant(&self, session: &Session, snapshots: &Snapshots, exit: Exit) -> Result<Exit, Failure> {
+        if self.what.is_empty() {
+            session.screen.note("there is no snapshot of this machine; --all-hosts takes those of all");
+            return Ok(exit);
+        }
+        let mut known: Vec<_> = snapshots.all.iter().filter_map(|info| info.snapshot.profile.as_deref()).collect();
+        known.sort_unstable();
+        known.dedup();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Err(Failure::usage(
+            format!("there is no snapshot of {} that this machine made", self.what.join(", ")),
+            format!("profiles with snapshots: {known}; --all-hosts takes those of all machines"),
+        ))
+    }
+
+    /// A tag that no snapshot has is probably misspelt, and everything that was to be kept by it would go.
+    fn check_tags(
+        &self,
+        session: &Session,
+        given: &Option<crate::retention::Keep>,
+        snapshots: &Snapshots,
+        opened: &Opened,
+    ) -> Result<(), Failure> {
+        if let Some(keep) = given
+            && let Some(tag) = unknown_tags(keep, snapshots).first()
+        {
+            return Err(Failure::usage(
+                format!("no snapshot has the tag `{tag}`"),
+                "see the tags in `bk snapshots`; nothing was forgotten",
+            ));
+        }
+        let groups = snapshots.all.iter().map(|info| Group::of(&info.snapshot)).filter(|group| self.is_meant(group));
+        let mut profiles: Vec<_> = groups.map(|group| group.profile).collect();
+        profiles.sort();
+        profiles.dedup();
+        for profile in profiles {
+            let keep = session.config.keep(profile.as_deref(), &opened.name);
+            for tag in unknown_tags(&keep, snapshots) {
+                let alone = crate::retention::Keep { tags: keep.tags.clone(), ..Default::default() } == keep;
+                let message = format!("`keep` wants snapshots tagged `{tag}`, and there is none in {}", opened.name);
+                if alone {
+                    return Err(Failure::usage(message, "check the tag in the configuration; nothing was forgotten"));
+                }
+                session.screen.warning(&message);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The exit code that a held group gives.
+fn exit_of(plan: &GroupPlan<'_>) -> Exit {
+    match &plan.hold {
+        Some(Hold::Anomaly { .. }) => Exit::Anomaly,
+        Some(Hold::Rules(Held::Overdue { .. })) => Exit::Overdue,
+        _ => Exit::Complete,
+    }
+}

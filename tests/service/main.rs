@@ -6,14 +6,21 @@
 #[path = "../support/trees.rs"]
 mod trees;
 
+mod applications;
+mod btrfs;
+mod containers;
 mod failures;
+mod libvirt;
 mod mariadb;
 mod postgres;
+mod prometheus;
 mod quiesce;
 mod redis;
 mod servers;
 mod shapes;
+mod snapshots;
 mod sqlite;
+mod units;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -79,6 +86,30 @@ impl Machine {
         if !self.path.contains(&folder) {
             self.path.insert(0, folder);
         }
+    }
+
+    /// Programs that stand in for those of a service: `text` under each of the names. Gives the folder of what they
+    /// know, in which they write every call down.
+    fn stand_in(&mut self, names: &[&str], text: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let state = self.bench.folder("state");
+        std::fs::write(state.join("calls"), "").unwrap();
+        // Other users run them, too.
+        for (path, mode) in [(&state, 0o777), (&state.join("calls"), 0o666)] {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        }
+        for name in names {
+            self.program(name, &format!("state='{}'\n{text}", state.display()));
+        }
+        state
+    }
+
+    /// The calls of stand-ins that hold `words`, without the words before it; they are forgotten.
+    fn called(&self, words: &str) -> Vec<String> {
+        let path = self.bench.path("state/calls");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, "").unwrap();
+        text.lines().filter_map(|line| line.find(words).map(|at| line[at..].to_owned())).collect()
     }
 
     /// A hook of one's own.

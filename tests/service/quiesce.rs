@@ -9,19 +9,19 @@ use super::trees::Said;
 use super::{MARK, Machine, processes, signal, wait_for};
 
 impl Machine {
-    fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.bench.path("log")
     }
 
     /// What was written down so far; it is forgotten.
-    fn logged(&self) -> Vec<String> {
+    pub(super) fn logged(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.log()).unwrap_or_default();
         let _ = std::fs::remove_file(self.log());
         text.lines().map(str::to_owned).collect()
     }
 
     /// A hook that begins and ends something, with shell text for both.
-    fn stopper(&self, name: &str, begin: &str, end: &str) {
+    pub(super) fn stopper(&self, name: &str, begin: &str, end: &str) {
         let log = self.log();
         let log = log.display();
         self.hook(
@@ -34,7 +34,7 @@ impl Machine {
     }
 
     /// The hook `own`, with one dump.
-    fn dumper(&self, dump: &str) {
+    pub(super) fn dumper(&self, dump: &str) {
         let log = self.log();
         let log = log.display();
         self.hook(
@@ -57,7 +57,7 @@ impl Machine {
     }
 
     /// Starts a backup and waits until `line` was written down.
-    fn start_until(&self, line: &str, mark: &str) -> Child {
+    pub(super) fn start_until(&self, line: &str, mark: &str) -> Child {
         let mut command = self.bk(&["backup", "shop"]);
         command.env(MARK, mark).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
@@ -68,13 +68,13 @@ impl Machine {
         child
     }
 
-    fn journal(&self) -> usize {
+    pub(super) fn journal(&self) -> usize {
         std::fs::read_dir(self.bench.path("data/quiesced")).map_or(0, Iterator::count)
     }
 }
 
 const STILL: &str = "[profile.shop.quiesce]\nhow = \"stop\"\nunits = [\"app\"]\ncontainers = [\"db\"]\n";
-const DUMPED: &str = "[[profile.shop.database]]\nengine = \"own\"\n";
+pub(super) const DUMPED: &str = "[[profile.shop.database]]\nengine = \"own\"\n";
 
 /// Two things that are stopped, a dump, and every moment.
 fn machine(dump: &str) -> Machine {
@@ -86,7 +86,7 @@ fn machine(dump: &str) -> Machine {
     machine
 }
 
-fn finished(child: Child) -> Said {
+pub(super) fn finished(child: Child) -> Said {
     let output = child.wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Said { status: output.status, stdout: text(&output.stdout), stderr: text(&output.stderr) }

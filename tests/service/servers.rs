@@ -389,6 +389,61 @@ impl Redis {
     }
 }
 
+/// A Prometheus that watches itself ten times a second; one that starts from a data folder watches nothing.
+pub struct Prometheus {
+    running: Running,
+    port: u16,
+}
+
+impl Prometheus {
+    /// Starts with a copy of the data folder `copy`; `admin` lets it make snapshots.
+    pub fn start(copy: Option<&Path>, admin: bool) -> Self {
+        let account = Account::of("prometheus");
+        let folder = new_folder();
+        let data = folder.path().join("data");
+        if let Some(copy) = copy {
+            done(Command::new("cp").arg("-r").arg(copy).arg(&data));
+            if let Some((user, group)) = account.ids {
+                done(Command::new("chown").arg("-R").arg(format!("{user}:{group}")).arg(&data));
+            }
+        }
+        account.folder(&data);
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let watched = if copy.is_some() { String::new() } else { format!("\"127.0.0.1:{port}\"") };
+        let config = folder.path().join("prometheus.yml");
+        let job = "scrape_configs:\n- job_name: self\n  scrape_interval: 100ms\n  scrape_timeout: 100ms\n";
+        std::fs::write(&config, format!("{job}  static_configs:\n  - targets: [{watched}]\n")).unwrap();
+        let mut command = account.command("prometheus");
+        command
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()));
+        command.args([&format!("--web.listen-address=127.0.0.1:{port}"), "--storage.tsdb.retention.time=10y"]);
+        command.args(admin.then_some("--web.enable-admin-api"));
+        let ready = format!("http://127.0.0.1:{port}/-/ready");
+        let answers = || {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--fail", "--output", "/dev/null", &ready]).output().unwrap().status.success()
+        };
+        Self { running: Running::start(command, folder, answers), port }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.running.folder.path().join("data")
+    }
+
+    /// The answer to a query of its API.
+    #[track_caller]
+    pub fn ask(&self, query: &str) -> String {
+        let url = format!("{}/api/v1/{query}", self.url());
+        done(Command::new("curl").args(["--silent", "--globoff", "--show-error", "--", &url]))
+    }
+}
+
 #[test]
 fn a_server_is_gone_with_its_folder_also_when_the_test_panics() {
     let started = std::thread::spawn(|| {

@@ -6,7 +6,7 @@ use super::Machine;
 use super::trees::meanwhile;
 use super::writer::{TABLES, accounts_after, moves_after, transaction};
 
-fn rows(path: &std::path::Path, query: &str) -> String {
+pub(super) fn rows(path: &std::path::Path, query: &str) -> String {
     let database = Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let mut statement = database.prepare(query).unwrap();
     let columns = statement.column_count();
@@ -17,8 +17,9 @@ fn rows(path: &std::path::Path, query: &str) -> String {
     statement.query_map([], line).unwrap().map(Result::unwrap).collect::<Vec<_>>().join("\n")
 }
 
-fn made(machine: &Machine) -> Connection {
-    let database = Connection::open(machine.bench.path("files/shop.db")).unwrap();
+/// A database with the accounts of the writer, in a folder.
+pub(super) fn made(folder: &std::path::Path) -> Connection {
+    let database = Connection::open(folder.join("shop.db")).unwrap();
     database.pragma_update(None, "journal_mode", "WAL").unwrap();
     database.pragma_update(None, "synchronous", "OFF").unwrap();
     let accounts = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99)
@@ -31,7 +32,7 @@ fn made(machine: &Machine) -> Connection {
 fn a_database_that_is_written_to_comes_back_as_it_was_at_one_moment() {
     let machine = Machine::new("");
     machine.configure("[[profile.shop.database]]\nengine = \"sqlite\"\npath = \"shop.db\"\n");
-    let database = made(&machine);
+    let database = made(&machine.bench.path("files"));
     for number in 0..100 {
         database.execute_batch(&transaction(number)).unwrap();
     }
@@ -64,7 +65,7 @@ fn a_database_that_is_written_to_comes_back_as_it_was_at_one_moment() {
 #[test]
 fn a_database_that_is_not_there_is_named() {
     let machine = Machine::new("");
-    drop(made(&machine));
+    drop(made(&machine.bench.path("files")));
     let entry = |path: &str, more: &str| {
         machine.configure(&format!("[[profile.shop.database]]\nengine = \"sqlite\"\npath = \"{path}\"\n{more}"));
     };

@@ -20,6 +20,7 @@ mod servers;
 mod shapes;
 mod snapshots;
 mod sqlite;
+mod tour;
 mod units;
 mod writer;
 

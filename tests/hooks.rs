@@ -55,6 +55,11 @@ fn every_hook_passes_shellcheck() {
     let output =
         Command::new("shellcheck").args(["-s", "sh", "prelude.sh"]).args(names()).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    // So do the programs that stand in for those of services.
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/programs");
+    let paths = std::fs::read_dir(programs).unwrap().map(|entry| entry.unwrap().path());
+    let output = Command::new("shellcheck").args(paths).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 #[test]

@@ -50,6 +50,11 @@ fn a_snapshot_is_read_and_deleted() {
     assert_eq!(std::fs::read_dir(mounted.point()).unwrap().count(), 2);
     // A snapshot cannot be made on another file system.
     Stand { settings: "folder = \"/tmp\"", folders: stand.folders.clone(), ..stand }.fails("cannot make the snapshot");
+    // Nor of a folder to which no way leads through its subvolume.
+    let data = mounted.point().join("shop/data");
+    let bound = Mounted::new(machine.bench.path("bound"), &[OsStr::new("--bind"), data.as_os_str()]).unwrap();
+    std::fs::create_dir(data.join("inner")).unwrap();
+    Stand { folders: vec![bound.point().join("inner")], settings: "", ..stand }.fails("name it by the way through");
     let outside = Stand { folders: vec![machine.bench.path("files")], ..stand };
     outside.fails("is not on btrfs");
 }

@@ -98,6 +98,10 @@ fn a_machine_that_runs_writes_to_an_overlay_which_is_merged() {
     machine.dumper(&format!("{}; exit 9", write(&state)));
     machine.fails("exit code 9");
     assert_eq!(disks(&machine), (0, 0, "first\nlater\nlater\n".into()));
+    machine.dumper("");
+    std::fs::write(state.join("cut"), "").unwrap();
+    machine.fails("web.xml is not whole");
+    std::fs::remove_file(state.join("cut")).unwrap();
     // Nor does a snapshot that fails: of nothing, and of what was begun.
     std::fs::write(state.join("fails"), "snapshot-create-as").unwrap();
     machine.dumper("");

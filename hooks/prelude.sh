@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # bk puts this in front of every built-in hook (after its first line). Words for hooks:
 #   warn TEXT · fail TEXT · problem TEXT HINT · fact KEY TEXT… · need_tool CMD… · share NAME TEXT · read_password
-#   rows FILE · copy_with_end BYTES · runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
+#   uncovered [CMD…] · rows FILE · copy_with_end BYTES · runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
 
 set -eu
 umask 077
@@ -60,6 +60,20 @@ problem() {
 share() {
     export "$1=$2"
     shared="$shared $1"
+}
+
+# Names what is mounted below the data folders, and so in no snapshot of what holds these, and what else the command
+# prints for one of them. A data folder itself is not named.
+uncovered() {
+    printf '%s\n' "${BK_ROOTS:-}" | awk 'NF' | while IFS= read -r root; do
+        realpath -e -- "$root"
+    done >"$BK_SCRATCH/real"
+    while IFS= read -r root; do
+        findmnt --noheadings --list --output TARGET </dev/null 3>&- |
+            BELOW="${root%/}/" awk 'index($0, ENVIRON["BELOW"]) == 1 && $0 !~ /\/\.zfs\//'
+        [ $# -eq 0 ] || "$@" "$root" </dev/null
+    done <"$BK_SCRATCH/real" | sort -u >"$BK_SCRATCH/below"
+    grep -v -x -F -f "$BK_SCRATCH/real" "$BK_SCRATCH/below" | paste -s -d , -
 }
 
 # Sets $password from the file that the setting password-file names, without one line end.

@@ -48,6 +48,13 @@ fn a_snapshot_is_read_and_deleted() {
     stand.stands();
     // Nothing else was taken from the file system.
     assert_eq!(std::fs::read_dir(mounted.point()).unwrap().count(), 2);
+    // A subvolume in a data folder is in no snapshot of it; one beside it does not matter.
+    for name in ["shop/beside", "shop/data/inner volume"] {
+        done(Command::new("btrfs").args(["subvolume", "create"]).arg(mounted.point().join(name)));
+    }
+    let inner = stand.folders[0].join("inner volume");
+    stand.names(&inner);
+    done(Command::new("btrfs").args(["subvolume", "delete"]).arg(&inner));
     // A snapshot cannot be made on another file system.
     Stand { settings: "folder = \"/tmp\"", folders: stand.folders.clone(), ..stand }.fails("cannot make the snapshot");
     // Nor of a folder to which no way leads through its subvolume.

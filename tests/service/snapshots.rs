@@ -109,6 +109,17 @@ impl Stand<'_> {
         machine.logged();
     }
 
+    /// What lies below a data folder and in no snapshot of it is named by the backup, and by the doctor.
+    #[track_caller]
+    pub(super) fn names(&self, left_out: &Path) {
+        self.goes_on("");
+        self.configure(QUIET);
+        let words = format!("of their own: {}", left_out.display());
+        self.machine.backs_up().says(&words);
+        assert!(self.machine.run(&["doctor"]).text().replace("\n           ", " ").contains(&words));
+        self.machine.logged();
+    }
+
     /// A run that has no snapshot is incomplete, and leaves none.
     #[track_caller]
     pub(super) fn fails(&self, words: &str) {
@@ -158,6 +169,9 @@ fn a_snapshot_of_zfs_is_read_and_destroyed() {
     stand.stands();
     let made = machine.called("snapshot tank/");
     assert!(made.iter().all(|call| call.matches("@bk-").count() == 2), "all at one moment: {made:?}");
+    let inner = Mounted::tmpfs(stand.folders[0].join("inner")).unwrap();
+    stand.names(inner.point());
+    drop(inner);
     let fails = state.join("fails");
     std::fs::write(&fails, "snapshot").unwrap();
     stand.fails("cannot make the snapshots");
@@ -237,6 +251,9 @@ fn a_snapshot_of_lvm_is_mounted_read_and_removed() {
     stand.stands();
     let made = machine.called("--snapshot");
     assert!(made.iter().all(|call| call.contains("--size 100M") && call.contains("--permission r")), "{made:?}");
+    let inner = Mounted::tmpfs(stand.folders[0].join("inner")).unwrap();
+    stand.names(inner.point());
+    drop(inner);
     // The default is more than what is free here.
     Stand { settings: "", folders: stand.folders.clone(), ..stand }.fails("cannot make a snapshot of");
     let fails = state.join("fails");

@@ -48,7 +48,7 @@ mod state;
 mod story;
 mod writer;
 
-use protocol::{Compaction, Existing, Fate, Loss, Model, Needed, Planning, Protocol, Rescue, Runs, Symmetry};
+use protocol::{Compaction, Deletes, Existing, Fate, Loss, Model, Needed, Planning, Protocol, Rescue, Runs, Symmetry};
 use protocol::{Validation, World};
 use search::{Outcome, search};
 use state::{PrunerAt, Set, WriterAt};
@@ -228,6 +228,11 @@ fn a_mark_that_is_taken_back_loses_data_with_two_pruners() {
     let weak = Protocol { needed: Needed::TakeMarkBack, ..Protocol::REAL };
     loses("marks taken back", weak, TWO_COPIES);
     is_safe("marks taken back by one pruner", weak, World { pruners: 1, ..TWO_COPIES });
+}
+
+#[test]
+fn a_mark_that_is_deleted_before_its_packs_loses_data() {
+    loses("mark deleted first", Protocol { deletes: Deletes::MarkThenPacks, ..IN_STEPS }, SMALL);
 }
 
 #[test]

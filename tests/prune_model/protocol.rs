@@ -48,6 +48,13 @@ pub enum Compaction {
     DeletesFirst,
 }
 
+/// What a sweep deletes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    PacksThenMark,
+    MarkThenPacks,
+}
+
 /// How a prune comes to a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planning {
@@ -76,6 +83,7 @@ pub struct Protocol {
     pub rescue: Rescue,
     pub needed: Needed,
     pub compaction: Compaction,
+    pub deletes: Deletes,
 }
 
 impl Protocol {
@@ -91,6 +99,7 @@ impl Protocol {
         rescue: Rescue::CopyForward,
         needed: Needed::CopyForward,
         compaction: Compaction::Exact,
+        deletes: Deletes::PacksThenMark,
     };
 }
 

@@ -1,7 +1,7 @@
 //! A pruner: it plans and puts a mark, or sweeps a mark that is old enough; in steps, with delays and crashes.
 
-use crate::protocol::{Action, Compaction, Does, Model, Needed, Planning, Runs, Steps};
-use crate::state::{Pruner, PrunerAt, Set, State, members};
+use crate::protocol::{Action, Compaction, Deletes, Does, Model, Needed, Planning, Runs, Steps};
+use crate::state::{MARK_GONE, Pruner, PrunerAt, Set, State, members};
 
 type Change<'a> = &'a dyn Fn(&mut State, &mut Pruner) -> Option<()>;
 
@@ -58,6 +58,13 @@ impl Model {
                 Some(())
             }),
             PrunerAt::ToPutIndex | PrunerAt::DeletingIndex => self.renew_index(&me, &mut go),
+            PrunerAt::DeletingPacks if self.protocol.deletes == Deletes::MarkThenPacks && me.mark != MARK_GONE => {
+                go(&|store, me| {
+                    store.delete_mark(usize::from(me.mark) - 1);
+                    me.mark = MARK_GONE;
+                    Some(())
+                });
+            }
             PrunerAt::DeletingPacks => {
                 for pack in members(me.target) {
                     go(&|store, me| {
@@ -198,7 +205,6 @@ impl Model {
                 if first && me.listed == 0 {
                     me.at = PrunerAt::ToPutIndex;
                 }
-                store.pruners.iter_mut().for_each(|pruner| pruner.listed &= !(1 << object));
                 store.delete_indexes(1 << object);
                 Some(())
             });

@@ -15,7 +15,8 @@ struct Mix(u64);
 
 impl Hasher for Mix {
     fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 29)
+        let mixed = (self.0 ^ (self.0 >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^ (mixed >> 32)
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -44,7 +45,7 @@ impl Hasher for Mix {
 /// Every state found, each with the one it was first reached from.
 struct Found {
     states: Vec<Vec<(State, u32)>>,
-    /// Number of a state plus one; 0 is free.
+    /// Number of a state plus one; 0 is free. The length is a power of two.
     table: Vec<u32>,
     count: usize,
 }
@@ -61,9 +62,10 @@ impl Found {
     fn place(&self, state: &State) -> usize {
         let mut hasher = Mix::default();
         state.hash(&mut hasher);
-        let mut at = hasher.finish() as usize % self.table.len();
+        let mask = self.table.len() - 1;
+        let mut at = hasher.finish() as usize & mask;
         while self.table[at] != 0 && self.get(self.table[at] as usize - 1).0 != *state {
-            at = (at + 1) % self.table.len();
+            at = (at + 1) & mask;
         }
         at
     }
@@ -72,7 +74,7 @@ impl Found {
         if self.count * 4 > self.table.len() * 3 {
             self.table = vec![0; self.table.len() * 2];
             for number in 0..self.count {
-                let at = self.place(&self.get(number).0.clone());
+                let at = self.place(&self.get(number).0);
                 self.table[at] = number as u32 + 1;
             }
         }
@@ -80,7 +82,7 @@ impl Found {
         if self.table[at] != 0 {
             return false;
         }
-        if self.count % BLOCK == 0 {
+        if self.count.is_multiple_of(BLOCK) {
             self.states.push(Vec::with_capacity(BLOCK));
         }
         self.states[self.count / BLOCK].push((*state, parent as u32));

@@ -160,6 +160,7 @@ impl Names {
                 format!("puts {object} for {}", self.packs(was.entries))
             }
             PrunerAt::DeletingIndex => format!("deletes {}", self.indexes(before.indexes & !after.indexes)),
+            PrunerAt::DeletingPacks if was.mark != is.mark => format!("deletes {}", self.mark(was.mark)),
             PrunerAt::DeletingPacks => format!("deletes {}", self.packs(before.present & !after.present)),
             PrunerAt::ToDeleteMark => format!("deletes {}", self.mark(was.mark)),
         }

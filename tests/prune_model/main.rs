@@ -162,7 +162,7 @@ fn two_writers_beside_two_pruners_lose_nothing() {
     is_safe("two writers, two pruners", SHORT, World { writers: &[A, A], pruners: 2, indexes: 2, ..EMPTY });
 }
 
-/// Only with `BK_TORTURE`: minutes, and 45 million states.
+/// Only with `BK_TORTURE`: minutes, and 53 million states.
 #[test]
 fn larger_worlds_lose_nothing_either() {
     if std::env::var_os("BK_TORTURE").is_none() {

@@ -109,7 +109,7 @@ pub enum Command {
     /// Is the repository whole?
     Check(check::CheckArgs),
     Doctor(doctor::DoctorArgs),
-    Forget(forget::ForgetArgs),
+    Forget(Box<forget::ForgetArgs>),
     Prune(prune::PruneArgs),
     Pin(pin::PinArgs),
     Accept(accept::AcceptArgs),

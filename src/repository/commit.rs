@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::catalog::{list_packs, read_marks};
 use super::reader::BlobReader;
-use super::{Index, Repository, RepositoryError, SnapshotInfo, Writer};
+use super::{Index, Repository, RepositoryError, SnapshotInfo, Writer, add_facts};
 use crate::clock::Clock;
 use crate::format::Kind;
+use crate::format::fact::{Fact, FactKind};
 use crate::format::index_file::PackName;
 use crate::format::pack::PackKind;
 use crate::format::snapshot::Snapshot;
-use crate::store::ObjectName;
 
 /// A snapshot is put at most so long after the last look at the marks began.
 const COMMIT_WITHIN: Duration = Duration::from_secs(600);
@@ -98,9 +98,19 @@ impl Commit<'_> {
         let payload = snapshot.encode();
         let mut late = None;
         let result = self.put_in_time(writer, snapshot, &payload, &mut late);
-        if let (Err(_), Some(name)) = (&result, late) {
-            // It was put too late to be sure of it, and then the packs were not there any more.
-            let _ = self.repository.store().delete(&name);
+        if let (Err(_), Some(info)) = (&result, late) {
+            // It was put too late to be sure of it, and then the packs were not there any more. A prune may have seen
+            // it: without the note it would look for it for ever.
+            let fact = Fact {
+                kind: FactKind::Forgotten,
+                time: self.clock.wall(),
+                host: snapshot.host.clone(),
+                snapshot: Some(info.id),
+                pack: None,
+                detail: None,
+            };
+            let _ = add_facts(self.repository, &[fact]);
+            let _ = self.repository.store().delete(&info.name);
         }
         result
     }
@@ -110,7 +120,7 @@ impl Commit<'_> {
         writer: &Writer<'_>,
         snapshot: &Snapshot,
         payload: &[u8],
-        late: &mut Option<ObjectName>,
+        late: &mut Option<SnapshotInfo>,
     ) -> Result<SnapshotInfo, RepositoryError> {
         let location = || self.repository.location();
         let mut put = None;
@@ -137,7 +147,7 @@ impl Commit<'_> {
                 return Ok(info);
             }
             // The put itself took too long: the marks are looked at once more before anybody is told.
-            *late = Some(info.name);
+            *late = Some(info.clone());
             put = Some(info);
         }
         Err(RepositoryError::TooLate { location: location() })

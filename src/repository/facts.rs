@@ -48,7 +48,7 @@ impl Facts {
         let Some(snapshot) = fact.snapshot else { return };
         match fact.kind {
             FactKind::Forgotten => {
-                let run = fact.detail.as_deref().and_then(|detail| run_of(detail));
+                let run = fact.detail.as_deref().and_then(run_of);
                 let known = self.forgotten.entry(snapshot).or_default();
                 *known = known.or(run);
             }

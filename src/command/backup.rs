@@ -114,13 +114,13 @@ impl BackupArgs {
             return self.run_everywhere(session, surroundings, job, plan).map(|(exit, _)| exit);
         }
         let moments = [&session.config.defaults.moments, &job.profile.moments];
-        let (name, listener) = (job.profile.name.as_str(), &surroundings.listener);
+        let name = job.profile.name.as_str();
         let moment =
             |name_of_moment, outcome, snapshot| Moment { name: name_of_moment, profile: name, outcome, snapshot };
         let mut result = Ok((Exit::Complete, None));
         for set in moments {
             if result.is_ok() {
-                let before = run_commands(&set.before, moment("before", None, None), listener);
+                let before = run_commands(&set.before, moment("before", None, None), surroundings);
                 result = before.map(|()| (Exit::Complete, None)).map_err(|error| command_failed("before", &error));
             }
         }
@@ -136,7 +136,7 @@ impl BackupArgs {
             let first = if outcome == "complete" { ("after", &set.after) } else { ("failed", &set.failed) };
             for (name_of_moment, commands) in [first, ("finally", &set.finally)] {
                 let told = moment(name_of_moment, Some(outcome), snapshot.as_deref());
-                if let Err(error) = run_commands(commands, told, listener) {
+                if let Err(error) = run_commands(commands, told, surroundings) {
                     let failure = command_failed(name_of_moment, &error);
                     match &mut result {
                         Ok((exit, _)) => {
@@ -369,7 +369,8 @@ fn recover(session: &Session, surroundings: &Surroundings) -> Result<(), Failure
 }
 
 fn command_failed(moment: &str, error: &CommandError) -> Failure {
-    let mut failure = Failure::of(Exit::Hook, error, error.hint());
+    let interrupted = matches!(error, CommandError::Interrupted { .. });
+    let mut failure = Failure::of(if interrupted { Exit::Interrupted } else { Exit::Hook }, error, error.hint());
     failure.causes.push(format!("it is a command of the moment `{moment}`"));
     let last = error.stderr().and_then(|text| text.trim_end().lines().last().map(str::to_owned));
     failure.causes.extend(last.filter(|line| !line.is_empty()).map(|line| format!("its last words: {line}")));

@@ -146,8 +146,8 @@ impl Call {
             variables: &variables,
             folder: Some(&self.folder),
             input,
-            // What stops and starts services is let alone.
-            cancel: self.cancel.as_ref().filter(|_| !matches!(verb, "begin" | "end")),
+            // What sets things going again is let alone.
+            cancel: self.cancel.as_ref().filter(|_| verb != "end"),
         };
         let facts_start = facts.metadata().map_or(0, |metadata| metadata.len());
         let running = program.start(on_line).map_err(|source| self.failed(source, Vec::new()))?;

@@ -1,6 +1,7 @@
 //! What happens around the reading of files: what stands still, what is dumped, what is read in place of what.
 
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Plan, Quiesced, Surroundings, dumps};
@@ -43,6 +44,9 @@ impl Around {
         for role in [Role::Quiesce, Role::Other] {
             let hooks: Vec<HookUse> = plan.hooks.iter().filter(|used| used.role == role).cloned().collect();
             for used in &hooks {
+                if surroundings.cancel.load(Ordering::Relaxed) {
+                    break;
+                }
                 let begun = if role == Role::Quiesce { &mut still } else { &mut extra };
                 let facts = match begun.begin(profile, &plan.roots, used) {
                     Ok(facts) => facts,

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Listener;
+use super::Surroundings;
 use crate::profile::{OnFailure, UserCommand};
 use crate::source::command::{CommandError, Program};
 
@@ -23,21 +24,26 @@ pub struct Moment<'a> {
 
 /// Runs `commands`, one after the other; the first that fails and must not ends it.
 ///
+/// One that runs when the user stops the run is stopped. Those that come after it are not: they clean up.
+///
 /// # Errors
-/// [`CommandError`] of a command whose failure means that the run fails.
+/// [`CommandError`] of a command whose failure means that the run fails, and of one that was stopped.
 pub fn run_commands(
     commands: &[UserCommand],
     moment: Moment<'_>,
-    listener: &Arc<dyn Listener>,
+    surroundings: &Surroundings,
 ) -> Result<(), CommandError> {
+    let listener = &surroundings.listener;
     let mut variables: Vec<(OsString, OsString)> =
         vec![("BK_MOMENT".into(), moment.name.into()), ("BK_PROFILE".into(), moment.profile.into())];
     let optional = [("BK_OUTCOME", moment.outcome), ("BK_SNAPSHOT", moment.snapshot)];
     variables.extend(optional.into_iter().filter_map(|(name, value)| Some((name.into(), value?.into()))));
     for command in commands {
-        let result = run(command, &variables, listener);
+        let cancel = (!surroundings.cancel.load(Ordering::Relaxed)).then_some(&surroundings.cancel);
+        let result = run(command, &variables, surroundings, cancel);
         let Err(error) = result else { continue };
         match command.on_failure {
+            _ if matches!(error, CommandError::Interrupted { .. }) => return Err(error),
             OnFailure::Fail => return Err(error),
             OnFailure::Warn => {
                 listener.warning(&format!("{} ({}): {error}; {}", moment.name, moment.profile, error.hint()))
@@ -51,10 +57,13 @@ pub fn run_commands(
 fn run(
     command: &UserCommand,
     variables: &[(OsString, OsString)],
-    listener: &Arc<dyn Listener>,
+    surroundings: &Surroundings,
+    cancel: Option<&Arc<AtomicBool>>,
 ) -> Result<(), CommandError> {
+    let listener = &surroundings.listener;
     let argv: Vec<OsString> = command.run.iter().map(OsString::from).collect();
-    let program = Program { argv: &argv, time_limit: Some(command.time_limit), variables, ..Program::default() };
+    let time_limit = Some(command.time_limit);
+    let program = Program { argv: &argv, time_limit, variables, cancel, ..Program::default() };
     let (hears, name) = (Arc::clone(listener), command.run.first().cloned().unwrap_or_default());
     let mut running = program.start(move |line| hears.note(&format!("{name}: {}", line.trim_end())))?;
     let mut output = Vec::new();

@@ -328,7 +328,11 @@ fn a_redis_that_cannot_be_used_is_named_with_the_next_step() {
     machine.configure(&entry(&server.settings(), &format!("password-file = \"{right}\"")));
     machine.fails("cannot log in");
     machine.password("right");
-    fails_without(&machine, &["redis-check-rdb", "valkey-check-rdb"], "there is no valkey-check-rdb");
+    fails_without(
+        &machine,
+        &["redis-check-rdb", "valkey-check-rdb"],
+        "there is no valkey-check-rdb",
+    );
     fails_without(&machine, &["redis-cli", "valkey-cli"], "there is no redis-cli");
     machine.backs_up();
 }
@@ -364,6 +368,61 @@ fn a_table_that_must_have_rows_and_has_none_is_named() {
         let machine = with_database(&settings, "name = \"shop\"\ntables = [\"first\", \"last\"]");
         machine.configure(&entry(&settings, "name = \"shop\"\ntables = [\"first\", \"nothing\"]"));
         machine.fails("table nothing is empty");
+    }
+}
+
+/// Starts a backup, waits for a program that does `sleep 301`, and sends one signal to bk; gives how it ended.
+fn interrupted(machine: &Machine, sent: Signal) -> Said {
+    let mark = format!("{MARK}={}", std::process::id() as u64 * 1_000_000 + u64::from(rand()));
+    let (variable, value) = mark.split_once('=').unwrap();
+    let mut command = machine.bk(&["backup", "shop"]);
+    let child = command.env(variable, value).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for("the program that sleeps", || processes(&mark).iter().any(|(_, name)| name == "sleep").then_some(()));
+    signal(i32::try_from(child.id()).unwrap(), sent);
+    let started = std::time::Instant::now();
+    let output = child.wait_with_output().unwrap();
+    assert!(started.elapsed().as_secs() < 30, "it ran on for {} s", started.elapsed().as_secs());
+    assert_eq!(processes(&mark), [], "something is left running");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Said { status: output.status, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+#[test]
+fn one_signal_ends_a_hook_that_begins_and_what_it_began_is_ended() {
+    // The second one does not listen, and has a child.
+    for (sent, hang) in [(Signal::INT, "sleep 301"), (Signal::TERM, "trap '' TERM INT; sleep 301 & sleep 301")] {
+        let machine = Machine::new("");
+        let log = machine.bench.path("log");
+        let log = log.display();
+        machine.hook(
+            "service",
+            &format!(
+                "case $1 in begin) echo '{{\"state\": \"app\"}}' >&3; echo begin >>{log}; {hang} ;;\n\
+                 end) echo \"end $BK_STATE\" >>{log} ;; *) exit 75 ;; esac"
+            ),
+        );
+        machine.hook("container", &format!("echo \"container $1\" >>{log}"));
+        machine.configure("[profile.shop.quiesce]\nhow = \"stop\"\nunits = [\"app\"]\ncontainers = [\"db\"]\n");
+        interrupted(&machine, sent).exits(130);
+        let told = std::fs::read_to_string(machine.bench.path("log")).unwrap();
+        assert_eq!(told, "begin\nend app\n", "nothing else was begun");
+        assert_eq!(std::fs::read_dir(machine.bench.path("data/quiesced")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn one_signal_ends_a_command_of_the_user_and_those_that_clean_up_still_run() {
+    for moment in ["before", "after"] {
+        let machine = Machine::new("");
+        let log = machine.bench.path("log");
+        let command = |name: &str, script: &str| {
+            format!("[[profile.shop.{name}]]\nrun = [\"sh\", \"-c\", \"{script}\"]\non-failure = \"ignore\"\n")
+        };
+        let cleans = format!("echo $BK_MOMENT $BK_OUTCOME >>{}; sleep 1; echo done >>{0}", log.display());
+        machine.configure(&format!("{}{}", command(moment, "sleep 301; true"), command("finally", &cleans)));
+        interrupted(&machine, Signal::INT).exits(if moment == "before" { 130 } else { 4 });
+        let outcome = if moment == "before" { "failed" } else { "complete" };
+        assert_eq!(std::fs::read_to_string(log).unwrap(), format!("finally {outcome}\ndone\n"));
     }
 }
 

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # bk puts this in front of every built-in hook (after its first line). Words for hooks:
-#   warn TEXT · fail TEXT · problem TEXT HINT · fact KEY TEXT… · need_tool CMD… · share NAME TEXT · read_password
-#   uncovered [CMD…] · rows FILE · copy_with_end BYTES · runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
+#   warn TEXT · fail TEXT · problem TEXT HINT · fact KEY TEXT… · need_tool CMD… (`A|B`: either) · share NAME TEXT · read_password
+#   uncovered [CMD…] · rows FILE · tables FILE · copy_with_end BYTES · runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
 
 set -eu
 umask 077
@@ -134,12 +134,22 @@ inside() {
 # shellcheck disable=SC2016
 has_tool() { inside sh -c 'command -v "$1"' sh "$1" >/dev/null 2>&1 </dev/null; }
 
-# Each program must be there, in the container when there is one.
+# Debian's package of the programs of a hook, for `need_tool`.
+package=
+
+# Each program must be there, in the container when there is one. Of `NAME|OTHER` either will do.
 need_tool() {
     for tool in "$@"; do
         ! has_tool "$tool" || continue
-        [ -n "${BK_CONTAINER:-}" ] || problem "there is no $tool" "install the client programs of the server, or name its container"
+        if [ "$tool_instead" != "$tool" ]; then
+            ! has_tool "$tool_instead" || continue
+            tool="$tool (or $tool_instead)"
+        fi
+        [ -n "${BK_CONTAINER:-}" ] || problem "there is no $tool" \
+            "install the client programs of the server${package:+ (Debian: $package)}, or name its container"
         inside true </dev/null || problem "cannot run programs in the container $BK_CONTAINER" \
+        tool_instead=${tool#*|}
+        tool=${tool%%|*}
             "start the container; see that its runtime, name and owner are right"
         problem "there is no $tool in the container $BK_CONTAINER" "name the container of the server itself"
     done

@@ -311,7 +311,7 @@ fn a_mariadb_that_cannot_be_used_is_named_with_the_next_step() {
         machine.fails(words);
     }
     machine.configure(&entry(&server.settings(), "name = \"shop\""));
-    fails_without(&machine, &["mariadb-dump", "mysqldump"], "there is no mysqldump");
+    fails_without(&machine, &["mariadb-dump", "mysqldump"], "there is no mariadb-dump (or mysqldump)");
     machine.backs_up();
 }
 
@@ -331,9 +331,10 @@ fn a_redis_that_cannot_be_used_is_named_with_the_next_step() {
     fails_without(
         &machine,
         &["redis-check-rdb", "valkey-check-rdb"],
-        "there is no valkey-check-rdb",
+        "there is no redis-check-rdb (or valkey-check-rdb)",
     );
-    fails_without(&machine, &["redis-cli", "valkey-cli"], "there is no redis-cli");
+    fails_without(&machine, &["redis-cli", "valkey-cli"], "there is no redis-cli (or valkey-cli)");
+    fails_without(&machine, &["redis-cli", "valkey-cli"], "Debian: redis-tools");
     machine.backs_up();
 }
 

@@ -144,3 +144,23 @@ fn a_password_is_read_from_its_file_and_shown_to_nobody() {
     machine.configure(&format!("[[profile.shop.database]]\n{settings}"));
     machine.fails("cannot log in");
 }
+
+#[test]
+fn accounts_of_named_hosts_do_not_keep_the_others_from_being_dumped() {
+    let server = MariaDb::start_with(&["--skip-name-resolve"]);
+    server.make("shop", "CREATE TABLE t (i INT); INSERT INTO t VALUES (1);");
+    server.sql(
+        "shop",
+        "CREATE USER far@'some.host' IDENTIFIED BY 'far'; CREATE USER near@localhost IDENTIFIED BY 'a word';
+         GRANT SELECT ON shop.* TO near@localhost; CREATE USER net@'10.0.0.%' IDENTIFIED BY 'x';
+         FLUSH PRIVILEGES;",
+    );
+    let machine = Machine::new(&database(&server, ""));
+    machine.backs_up().says("skip-name-resolve").says("'far'@'some.host'");
+    server.sql("mysql", "DROP USER near@localhost; DROP USER net@'10.0.0.%';");
+    let to = server.url("");
+    machine.run(&["restore", "shop", "--database", "users.sql", "--to", &to]).exits(0);
+    let accounts = "SELECT User FROM user WHERE User IN ('near', 'net') ORDER BY User";
+    assert_eq!(server.sql("mysql", accounts), "near\nnet");
+    assert!(server.sql("mysql", "SHOW GRANTS FOR near@localhost").contains("GRANT SELECT ON `shop`"));
+}

@@ -257,6 +257,10 @@ pub struct MariaDb {
 
 impl MariaDb {
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(options: &[&str]) -> Self {
         let account = Account::of("mysql");
         let folder = new_folder();
         let data = folder.path().join("data");
@@ -271,7 +275,7 @@ impl MariaDb {
         account.folder(&folder.path().join("run"));
         let mut command = account.command("mariadbd");
         command.arg("--no-defaults").args(small).args(["--skip-networking", "--innodb-flush-log-at-trx-commit=0"]);
-        command.args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"]);
+        command.args(["--character-set-server=utf8mb4", "--max-allowed-packet=64M"]).args(options);
         for (option, path) in [("datadir", &data), ("socket", &socket), ("tmpdir", &folder.path().join("run"))] {
             command.arg(format!("--{option}={}", path.display()));
         }

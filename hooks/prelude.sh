@@ -36,6 +36,9 @@ fact() {
 # The file holds a line `"TABLE": COUNT` for each table.
 rows() { printf '{"rows": {%s}}\n' "$(paste -s -d , "$1")" >&3; }
 
+# The file holds a line `"TABLE"` for each table, also of those that were not counted.
+tables() { printf '{"tables": [%s]}\n' "$(paste -s -d , "$1")" >&3; }
+
 # Copies 0 to 1, and its last bytes to $BK_SCRATCH/end.
 copy_with_end() {
     mkfifo "$BK_SCRATCH/copy"
@@ -140,6 +143,8 @@ package=
 # Each program must be there, in the container when there is one. Of `NAME|OTHER` either will do.
 need_tool() {
     for tool in "$@"; do
+        tool_instead=${tool#*|}
+        tool=${tool%%|*}
         ! has_tool "$tool" || continue
         if [ "$tool_instead" != "$tool" ]; then
             ! has_tool "$tool_instead" || continue
@@ -148,8 +153,6 @@ need_tool() {
         [ -n "${BK_CONTAINER:-}" ] || problem "there is no $tool" \
             "install the client programs of the server${package:+ (Debian: $package)}, or name its container"
         inside true </dev/null || problem "cannot run programs in the container $BK_CONTAINER" \
-        tool_instead=${tool#*|}
-        tool=${tool%%|*}
             "start the container; see that its runtime, name and owner are right"
         problem "there is no $tool in the container $BK_CONTAINER" "name the container of the server itself"
     done

@@ -253,6 +253,7 @@ impl BackupArgs {
             threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16),
             known_problems: plan.problems.clone(),
             hook_results: HookResults::default(),
+            tables: plan.tables(),
             after_streams: Some(after),
         })
     }

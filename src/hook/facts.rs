@@ -17,6 +17,8 @@ pub struct Facts {
     pub server: Option<String>,
     /// Rows by table.
     pub rows: BTreeMap<String, u64>,
+    /// Every table, counted or not; `None` when the hook does not say.
+    pub tables: Option<Vec<String>>,
     /// What should be known, though nothing failed.
     pub warnings: Vec<String>,
     /// What is wrong.
@@ -53,6 +55,7 @@ struct Line {
     about: Option<String>,
     server: Option<String>,
     rows: BTreeMap<String, u64>,
+    tables: Option<Vec<String>>,
     warning: Option<String>,
     problem: Option<String>,
     hint: Option<String>,
@@ -84,6 +87,9 @@ impl Facts {
         }
         self.server = line.server.or(self.server.take());
         self.rows.extend(line.rows);
+        if let Some(tables) = line.tables {
+            self.tables.get_or_insert_default().extend(tables);
+        }
         self.warnings.extend(line.warning);
         self.problems.extend(line.problem.map(|message| Problem { message, hint: line.hint }));
         if let (Some(source), Some(stands_for)) = (line.source, line.r#for) {

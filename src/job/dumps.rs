@@ -1,14 +1,16 @@
 //! Dumps as streams of a backup: each is proved whole while it is read, without a copy on disk.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::process::ChildStdin;
-use std::sync::{Arc, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Ready, Surroundings};
 use crate::format::snapshot::{HookResult, Problem, is_valid_restore_name};
 use crate::hook::{Facts, HookError, Started};
-use crate::operation::backup::{Found, HookResults, Stream, WhenBroken};
+use crate::operation::backup::{Found, HookResults, Stream, WhenBroken, absent_table, empty_table, is_table};
 use crate::profile::{HookUse, Role};
 use crate::source::command::Input;
 
@@ -41,6 +43,9 @@ pub(super) fn streams(
     let (mut streams, mut problems) = (Vec::new(), Vec::new());
     for (at, used) in hooks.iter().enumerate().filter(|(_, used)| matches!(used.role, Role::Database | Role::Other)) {
         let before = hooks.iter().take(at).filter(|other| other.role == used.role && other.hook == used.hook).count();
+        if surroundings.cancel.load(Ordering::Relaxed) {
+            break;
+        }
         let name = format!("{DUMPS}/{}", folder(&used.hook, before));
         let facts = match probe(surroundings, profile, roots, used) {
             Ok(Some(facts)) => facts,
@@ -63,6 +68,8 @@ pub(super) fn streams(
             problems
                 .push(problem(&name, "the server has no database to dump; set `optional = true` when that is right"));
         }
+        let left = facts.streams.iter().filter(|(stream, _)| !is_of_server(stream)).count();
+        let tables = Arc::new(Mutex::new(Tables { left, ..Tables::default() }));
         for (stream, _) in &facts.streams {
             let path = unique(&format!("{name}/{stream}"), &streams);
             if !is_valid_restore_name(path.as_bytes()) {
@@ -82,6 +89,7 @@ pub(super) fn streams(
                 path: path.clone(),
                 found: Arc::clone(&found),
                 results: Arc::clone(results),
+                tables: (!is_of_server(stream)).then(|| Arc::clone(&tables)),
                 state: State::Waiting,
             };
             streams.push(Stream {
@@ -165,7 +173,21 @@ struct Dump {
     path: String,
     found: Found,
     results: HookResults,
+    /// Shared by all dumps of one hook; none for what is no database.
+    tables: Option<Arc<Mutex<Tables>>>,
     state: State,
+}
+
+/// Which of the tables that a hook must dump were in one of its dumps.
+#[derive(Default)]
+struct Tables {
+    /// Dumps that are not over yet.
+    left: usize,
+    there: BTreeSet<String>,
+    /// One of the dumps failed.
+    broken: bool,
+    /// The hook did not say of every dump which tables are in it.
+    unsaid: bool,
 }
 
 impl Dump {
@@ -196,20 +218,52 @@ impl Dump {
         for warning in &facts.warnings {
             self.surroundings.listener.warning(&format!("{}: {warning}", self.stream));
         }
-        let empty = self.used.tables.iter().find(|table| {
-            let is_it = |name: &String| name == *table || name.rsplit('.').next() == Some(table.as_str());
-            let known: Vec<u64> = facts.rows.iter().filter(|(name, _)| is_it(name)).map(|(_, rows)| *rows).collect();
-            !known.is_empty() && known.iter().all(|rows| *rows == 0)
-        });
+        let problems = self.look_for_tables(&facts);
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.problems.extend(empty.map(|table| format!("table {table} is empty, and must not be")));
+        found.problems.extend(problems);
         found.rows = facts.rows;
         drop(found);
         record(&self.results, &self.path, "complete", facts.server.unwrap_or_default());
         Ok(())
     }
 
+    /// What is wrong with the tables that must be there. One that is in none of several databases is told with the last.
+    fn look_for_tables(&self, facts: &Facts) -> Vec<String> {
+        let Some(tables) = &self.tables else { return Vec::new() };
+        let mut tables = tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.left = tables.left.saturating_sub(1);
+        tables.unsaid |= facts.tables.is_none();
+        let mut problems = Vec::new();
+        for wanted in &self.used.tables {
+            let mut counted = facts.rows.iter().filter(|(name, _)| is_table(wanted, name)).peekable();
+            let listed = facts.tables.iter().flatten().any(|name| is_table(wanted, name));
+            if listed || counted.peek().is_some() {
+                tables.there.insert(wanted.clone());
+            }
+            if counted.peek().is_some() && counted.all(|(_, rows)| *rows == 0) {
+                problems.push(empty_table(wanted));
+            }
+        }
+        let absent = self.used.tables.iter().filter(|wanted| !tables.there.contains(*wanted));
+        if tables.left == 0 && !tables.broken {
+            if tables.unsaid {
+                let (hook, listener) = (&self.used.hook, &self.surroundings.listener);
+                absent.for_each(|wanted| {
+                    listener.warning(&format!("{hook}: the hook does not say whether there is a table {wanted}"));
+                });
+            } else {
+                problems.extend(absent.map(|wanted| absent_table(wanted)));
+            }
+        }
+        problems
+    }
+
     fn fail(&self, message: String) -> io::Error {
+        if let Some(tables) = &self.tables {
+            let mut tables = tables.lock().unwrap_or_else(PoisonError::into_inner);
+            tables.left = tables.left.saturating_sub(1);
+            tables.broken = true;
+        }
         record(&self.results, &self.path, "failed", message.clone());
         io::Error::other(message)
     }

@@ -1,5 +1,6 @@
 //! What a profile means on this machine: which folders, which patterns, which databases, and what is missing.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -42,6 +43,17 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Tables that must be in SQLite databases, by the path of the database.
+    #[must_use]
+    pub fn tables(&self) -> BTreeMap<Vec<u8>, Vec<String>> {
+        let mut tables = BTreeMap::new();
+        for (file, found) in self.sqlite_files.iter().filter(|(file, _)| !file.tables.is_empty()) {
+            let of = |path: &PathBuf| (path.as_os_str().as_bytes().to_vec(), file.tables.clone());
+            tables.extend(found.iter().map(of));
+        }
+        tables
+    }
+
     /// Where what a service calls by a relative path may lie.
     fn places(&self) -> Vec<PathBuf> {
         self.anchors.iter().chain(&self.roots).cloned().collect()

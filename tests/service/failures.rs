@@ -369,7 +369,42 @@ fn a_table_that_must_have_rows_and_has_none_is_named() {
         let machine = with_database(&settings, "name = \"shop\"\ntables = [\"first\", \"last\"]");
         machine.configure(&entry(&settings, "name = \"shop\"\ntables = [\"first\", \"nothing\"]"));
         machine.fails("table nothing is empty");
+        machine.configure(&entry(&settings, "name = \"shop\"\ntables = [\"first\", \"gone\"]"));
+        machine.fails("there is no table gone");
     }
+}
+
+#[test]
+fn a_table_need_be_in_one_of_several_databases_only_and_need_not_be_counted() {
+    let postgres = Postgres::start();
+    let mariadb = MariaDb::start();
+    for (name, tables) in [
+        ("a", "CREATE TABLE apples (i INT); INSERT INTO apples VALUES (1);"),
+        ("b", "CREATE TABLE bread (i INT); INSERT INTO bread VALUES (1);"),
+    ] {
+        postgres.make(name, tables);
+        mariadb.make(name, tables);
+    }
+    postgres.sql("a", "CREATE TABLE parts (i INT) PARTITION BY RANGE (i)");
+    let names = "names = [\"a\", \"b\"]\n";
+    for (settings, more) in
+        [(postgres.settings(), ""), (mariadb.settings(), ""), (mariadb.settings(), "settings = { rows = \"no\" }\n")]
+    {
+        let machine = with_database(&settings, &format!("{names}tables = [\"apples\", \"bread\"]\n{more}"));
+        machine.configure(&entry(&settings, &format!("{names}tables = [\"apples\", \"cake\"]\n{more}")));
+        let said = machine.fails("there is no table cake");
+        assert_eq!(problems(&said).len(), 1, "it is told once");
+    }
+    with_database(&postgres.settings(), "name = \"a\"\ntables = [\"parts\"]");
+}
+
+#[test]
+fn a_hook_that_does_not_say_its_tables_is_believed_with_a_warning() {
+    let machine = Machine::new("");
+    machine.hook("own", "case $1 in probe) echo '{\"stream\": \"a.txt\"}' >&3 ;; dump) echo x; echo '{\"rows\": {\"a\": 1}}' >&3 ;; *) exit 75 ;; esac");
+    machine.configure(&entry("engine = \"own\"\n", "tables = [\"a\", \"b\"]"));
+    let said = machine.backs_up().says("does not say whether there is a table b");
+    assert!(!said.text().contains("table a"), "{}", said.text());
 }
 
 /// Starts a backup, waits for a program that does `sleep 301`, and sends one signal to bk; gives how it ended.

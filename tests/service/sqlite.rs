@@ -76,3 +76,37 @@ fn a_database_that_is_not_there_is_named() {
     entry("other.db", "optional = true\n");
     machine.backs_up();
 }
+
+#[test]
+fn a_table_that_must_have_rows_is_looked_for_also_in_a_file_that_did_not_change() {
+    let machine = Machine::new("");
+    drop(made(&machine));
+    let database = Connection::open(machine.bench.path("files/shop.db")).unwrap();
+    database
+        .execute_batch("CREATE TABLE blank (x); CREATE TABLE last_words (x); INSERT INTO last_words VALUES (1);")
+        .unwrap();
+    drop(database);
+    let tables = |names: &str| {
+        let entry = "[[profile.shop.database]]\nengine = \"sqlite\"\npath = \"shop.db\"\n";
+        machine.configure(&format!("{entry}tables = [{names}]\n"));
+    };
+    tables("\"blank\"");
+    machine.run(&["backup", "shop"]).exits(4).says("table blank is empty").says("shop.db");
+    // From here on the times of the file can be trusted, so that it is not read again.
+    std::thread::sleep(std::time::Duration::from_millis(3100));
+    tables("\"accounts\", \"ACCOUNTS\", \"last*\"");
+    machine.backs_up();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    machine.backs_up();
+    tables("\"accounts\", \"blank\"");
+    machine.fails("table blank is empty");
+    tables("\"gone\"");
+    machine.fails("there is no table gone");
+    machine.configure(
+        "sqlite = false\n[[profile.shop.database]]\nengine = \"sqlite\"\npath = \"shop.db\"\ntables = [\"gone\"]\n",
+    );
+    machine.backs_up();
+    std::fs::write(machine.bench.path("files/shop.db"), "no database").unwrap();
+    tables("\"accounts\"");
+    machine.fails("no database that SQLite can read");
+}

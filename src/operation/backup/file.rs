@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::assemble::store_tree;
 use super::shared::{Batch, EncodedEntry, FileCount, FileTask, Freshness, Shared, Slot, Stored};
+use super::tables::wrong_tables;
 use super::{BackupError, Stream, WhenBroken};
 use crate::chunk::{Class, MAX_CHUNK_LEN};
 use crate::format::content;
@@ -184,6 +185,7 @@ impl<'a> FileReader<'a> {
             }
         };
         self.shared.progress.advance(1, stored.size);
+        self.look_for_tables(task, &stored);
         let xattrs = self.store_large_xattrs(xattrs)?;
         let metadata = self.shared.names.metadata(&stored.stat, xattrs);
         let size = stored.size;
@@ -198,6 +200,21 @@ impl<'a> FileReader<'a> {
             Some(_) => Freshness::Changed,
         };
         Ok(Some(EncodedEntry { encoded, name: node.name, file: Some(FileCount { size, freshness, read: true }) }))
+    }
+
+    /// Notes which of the tables that the user named are not in what was stored, or have no rows.
+    fn look_for_tables(&self, task: &FileTask, stored: &Stored) {
+        let Some(wanted) = self.shared.options.tables_of(&task.path) else { return };
+        let wrong = match &stored.uncounted {
+            Some(uncounted) => wrong_tables(wanted, &stored.rows, uncounted),
+            None => {
+                vec![format!("it is no database that SQLite can read, and must have the table {}", wanted.join(", "))]
+            }
+        };
+        for message in wrong {
+            self.shared.progress.warn(&format!("{}: {message}", bytes_path(&task.path).display()));
+            self.shared.problems.add("dump", &task.path, message);
+        }
     }
 
     /// Files with several names are read once; the other names wait for it. A thread that waits holds nothing that
@@ -312,7 +329,8 @@ impl<'a> FileReader<'a> {
         let class = self.shared.options.rules.class.unwrap_or_else(|| Class::for_database(copy.page_size, copy.length));
         let mut source = copy.file;
         let (content, size) = self.store(class, 0, &mut |buffer| source.read(buffer))?;
-        Ok(Some(Stored { size, content, holes: Vec::new(), class: class.number(), rows: copy.rows, stat: *stat }))
+        let (rows, uncounted) = (copy.rows, Some(copy.uncounted));
+        Ok(Some(Stored { size, content, holes: Vec::new(), class: class.number(), rows, uncounted, stat: *stat }))
     }
 
     /// Stores a file of which the first `first` bytes of data are in the window.
@@ -335,11 +353,13 @@ impl<'a> FileReader<'a> {
                 holes: holes.to_vec(),
                 class: class.number(),
                 rows: Vec::new(),
+                uncounted: None,
                 stat: *stat,
             });
         }
         // It shrank while it was read: what is there is one piece without holes.
-        Ok(Stored { size: length, content, holes: Vec::new(), class: class.number(), rows: Vec::new(), stat: *stat })
+        let (rows, uncounted) = (Vec::new(), None);
+        Ok(Stored { size: length, content, holes: Vec::new(), class: class.number(), rows, uncounted, stat: *stat })
     }
 
     fn window(&mut self) -> &mut [u8] {

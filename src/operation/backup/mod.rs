@@ -11,6 +11,7 @@ mod options;
 mod problems;
 mod scan;
 mod shared;
+mod tables;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ pub use options::{
     AfterStreams, BackupOptions, Found, HookResults, Origin, SourceRules, Stream, Substitute, WhenBroken,
 };
 pub use problems::Problems;
+pub use tables::{absent_table, empty_table, is_table};
 
 use crate::chunk::{CLASS_RULE, Chunker};
 use crate::clock::Clock;

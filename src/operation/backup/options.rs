@@ -116,10 +116,19 @@ pub struct BackupOptions<'a> {
     pub ignore_parent: bool,
     /// Threads that read, and as many that seal; at least one.
     pub threads: usize,
+    /// Tables that must be in SQLite databases and have rows, by the path of the database.
+    pub tables: BTreeMap<Vec<u8>, Vec<String>>,
     /// What is known to be missing before anything was read.
     pub known_problems: Vec<Problem>,
     /// What hooks did.
     pub hook_results: HookResults,
     /// What happens between the streams and the walk.
     pub after_streams: Option<AfterStreams<'a>>,
+}
+
+impl BackupOptions<'_> {
+    /// The tables that the database at `path` must have; none where databases are read like other files.
+    pub(super) fn tables_of(&self, path: &[u8]) -> Option<&[String]> {
+        self.tables.get(path).filter(|_| self.rules.databases).map(Vec::as_slice)
+    }
 }

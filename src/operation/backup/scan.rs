@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::options::Substitute;
 use super::shared::{Batch, Directory, EncodedEntry, FileCount, FileTask, Freshness, Item, Shared, Slot};
+use super::tables::wrong_tables;
 use crate::format::node::{Content, LinkGroup, Metadata, Node, NodeKind, Timestamp, Xattr, XattrValue};
 use crate::format::tree::encode_node;
 use crate::operation::promise::Promise;
@@ -415,6 +416,7 @@ impl Scanner<'_> {
         if let Some(entry) = &before
             && self.is_unchanged(&stat, links, entry)
             && !has_pending_log(frame, name.to_bytes())
+            && !self.lacks_tables(entry)
         {
             if let (Some(database), NodeKind::File { class, .. }) = (&database, &entry.node.kind) {
                 database.give(*class > 16);
@@ -472,6 +474,13 @@ impl Scanner<'_> {
             && links == entry.node.links
             && self.is_stored(&entry.node)
             && (content.level == 0 || self.lists_are_stored(content))
+    }
+
+    /// Whether a table that must be there was not counted in the parent; what it lacks, a new look tells.
+    fn lacks_tables(&self, entry: &TreeEntry) -> bool {
+        let NodeKind::File { rows, .. } = &entry.node.kind else { return false };
+        let wanted = self.shared.options.tables_of(&self.path);
+        wanted.is_some_and(|wanted| !wrong_tables(wanted, rows, &[]).is_empty())
     }
 
     fn is_stored(&self, node: &Node) -> bool {

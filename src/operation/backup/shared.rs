@@ -51,6 +51,8 @@ pub(super) struct Stored {
     pub(super) holes: Vec<Hole>,
     pub(super) class: u8,
     pub(super) rows: Vec<crate::format::node::TableRows>,
+    /// Tables whose rows could not be counted; `None` when it was not taken as a database.
+    pub(super) uncounted: Option<Vec<String>>,
     /// Times and the rest from before the content was read.
     pub(super) stat: Stat,
 }

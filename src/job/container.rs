@@ -98,6 +98,11 @@ fn read(text: &[u8]) -> Result<Described, Unknown> {
 }
 
 impl Described {
+    #[cfg(test)]
+    pub(super) fn new(mounts: Vec<(PathBuf, PathBuf)>, environment: &str) -> Self {
+        Self { mounts, environment: Zeroizing::new(environment.to_owned()) }
+    }
+
     /// Where a folder inside the container lies on this machine.
     pub(super) fn on_this_machine(&self, inside: &Path) -> Option<PathBuf> {
         let holds = |(_, place): &&(PathBuf, PathBuf)| inside.starts_with(place);

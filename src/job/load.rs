@@ -42,12 +42,12 @@ impl Server {
         if !url.contains("://") {
             return Err((format!("`{url}` is not a database"), form));
         }
-        let found = super::detect::of_url(url);
+        let found = super::location::parts_of(url);
         if found.password.is_some() {
             let hint = "put it into a file and add `?password-file=/path` to the URL";
             return Err(("the URL holds a password, which everybody on this machine could read".into(), hint));
         }
-        let mut used = HookUse::of(&found.engine, Role::Database);
+        let mut used = HookUse::of(found.engine.as_deref().unwrap_or_default(), Role::Database);
         let query = url.split_once('?').map(|(_, query)| query).unwrap_or_default();
         let single = [
             ("name", found.name),
@@ -60,7 +60,7 @@ impl Server {
         let mut container = Container { runtime: "podman".into(), name: String::new(), owner: None, exec_user: None };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = super::detect::decoded(value);
+            let value = super::location::decoded(value);
             match key {
                 "container" => container.name = value,
                 "runtime" => container.runtime = value,

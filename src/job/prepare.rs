@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use super::container::describe;
-use super::{Detected, Surroundings, detect};
+use super::container::{Described, describe};
+use super::detect::detect;
+use super::{Detected, Surroundings};
 use crate::format::snapshot::Problem;
 use crate::profile::{HookUse, Need, Profile, Role, Service, SqliteFile, State};
 use crate::source::exclude::{Rules, Verdict};
@@ -109,8 +110,7 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
         plan.include.clone_from(&profile.include);
     }
     plan.exclude.extend(profile.exclude.iter().cloned());
-    let environment = described.map(|described| described.environment).unwrap_or_default();
-    find_databases(profile, surroundings, &environment, &mut plan)?;
+    find_databases(profile, surroundings, described.as_ref(), &mut plan)?;
     if let Some(service) = known {
         plan.needs = service.need.iter().filter(|need| !is_met(need, &plan)).cloned().collect();
     }
@@ -121,12 +121,12 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
 fn find_databases(
     profile: &Profile,
     surroundings: &Surroundings,
-    environment: &str,
+    container: Option<&Described>,
     plan: &mut Plan,
 ) -> std::io::Result<()> {
     let places = plan.places();
     plan.detected =
-        profile.known().and_then(|service| service.detect.as_ref()).and_then(|how| detect(how, &places, environment));
+        profile.known().and_then(|service| service.detect.as_ref()).and_then(|how| detect(how, &places, container));
     let engine = plan.detected.as_ref().map(|detected| detected.engine.clone());
     let used = |when: &Option<String>| when.is_none() || *when == engine;
     for file in profile.sqlite_files.iter().filter(|file| used(&file.when)) {
@@ -143,6 +143,7 @@ fn find_databases(
         }
         plan.sqlite_files.push((file.clone(), found));
     }
+    find_own_file(profile, plan);
     let mut secrets = None;
     for hook in profile.hooks.iter().filter(|hook| used(&hook.when)) {
         let mut hook = hook.clone();
@@ -156,6 +157,29 @@ fn find_databases(
     }
     plan._secrets = secrets;
     Ok(())
+}
+
+/// The database file that the application names takes the place of one that is not where it usually lies.
+fn find_own_file(profile: &Profile, plan: &mut Plan) {
+    let detected = plan.detected.as_ref().filter(|detected| detected.engine == "sqlite");
+    let Some(path) = detected.and_then(|detected| detected.path.clone()) else { return };
+    if profile.known().is_none() || plan.sqlite_files.iter().any(|(_, found)| found.contains(&path)) {
+        return;
+    }
+    if !plan.roots.iter().any(|root| path.starts_with(root)) {
+        plan.problems.push(Problem {
+            kind: "missing".into(),
+            path: path.as_os_str().as_bytes().to_vec(),
+            message: "the application keeps its database here, which is in none of the data folders; add it to `paths`"
+                .into(),
+        });
+        return;
+    }
+    if let Some((file, found)) = plan.sqlite_files.iter_mut().find(|(_, found)| found.is_empty()) {
+        let usual = file.path.as_bytes();
+        plan.problems.retain(|problem| problem.path != usual);
+        found.push(path);
+    }
 }
 
 /// Adds what the application says, where the user says nothing.

@@ -12,6 +12,7 @@ mod builtin;
 mod check;
 mod config;
 mod definition;
+mod detect;
 mod dumps;
 mod error;
 mod example;
@@ -27,6 +28,7 @@ mod service;
 
 pub use check::profile_name_problem;
 pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Profile, Repository, Shown, Warning};
+pub use detect::{Detect, EnvironmentKeys, Format, Keys, Names};
 pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, hooks_of_definition};
 pub use error::ConfigError;
 pub use example::EXAMPLE;
@@ -34,7 +36,7 @@ pub use files::{Environment, Given, candidates};
 pub use keys::nearest;
 pub use origin::{Origin, Place};
 pub use schema::schema;
-pub use service::{Detect, Format, Need, Service, State};
+pub use service::{Need, Service, State};
 
 /// Reads the configuration: every file there is for this user, merged and checked.
 ///

@@ -4,7 +4,7 @@
 //! `service`, `about`, `category`, `aliases` name it. `state` says whether there is anything to keep, `size` how much
 //! (XS to XL), `value` how dear it is, `facts` how far all this was checked. `roots` are the places where its data
 //! may lie on a machine, those that exist are backed up; `container-roots` where it lies inside its container, which
-//! tells where excludes are anchored below a folder of the user's choice. `[exclude]` gives a reason for every pattern;
+//! tells where excludes are anchored below a folder of the user's choice.  `[exclude]` gives a reason for every pattern;
 //! `[optional-exclude]` is shown and not applied. `[[database]]` is as in `bk.toml`; `when` ties it to the engine that
 //! `[detect]` finds in the configuration of the application. `[[need]]` names files without which a restore is worth
 //! little. `restore`, `pitfalls`, `proof`, `keep` and `secrets` are read by people.
@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::detect::Detect;
 use super::dumps::{Database, HookUse, RawDatabase, SqliteFile};
 
 /// What there is to keep of a service.
@@ -109,62 +110,6 @@ pub struct Need {
     pub or_env: Option<String>,
 }
 
-/// How to learn which database an application uses: keys of its own configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Detect {
-    /// Below a data folder, or absolute; the first that exists.
-    pub files: Vec<String>,
-    /// How the file is written.
-    pub format: Format,
-    /// Key that names the engine.
-    pub engine: Option<String>,
-    /// Key of the name of the database.
-    pub name: Option<String>,
-    /// Key of the user.
-    pub user: Option<String>,
-    /// Key of the machine.
-    pub host: Option<String>,
-    /// Key of the port.
-    pub port: Option<String>,
-    /// Key of the password.
-    pub password: Option<String>,
-    /// Key of the socket.
-    pub socket: Option<String>,
-    /// Key of the path of a database file.
-    pub path: Option<String>,
-    /// Key of a URL that says it all.
-    pub url: Option<String>,
-    /// The same keys may be in the environment of the service.
-    #[serde(default)]
-    pub env: bool,
-    /// Word of the application, and the engine it means.
-    #[serde(default)]
-    pub engines: BTreeMap<String, String>,
-    /// The engine when nothing is said.
-    pub default: Option<String>,
-}
-
-/// How the configuration of an application is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// `[section]` and `KEY = value`.
-    Ini,
-    /// `'key' => 'value',` in a PHP array.
-    Php,
-    /// `<Key>value</Key>`.
-    Xml,
-    /// RFC 8259.
-    Json,
-    /// Nested by indentation.
-    Yaml,
-    /// `toml.io`.
-    Toml,
-    /// `KEY=value`.
-    Env,
-}
-
 impl Service {
     /// All of them, by name.
     #[must_use]
@@ -247,6 +192,11 @@ mod tests {
             let service: Service = toml::from_str(text).unwrap_or_else(|error| panic!("profiles/{slug}.toml: {error}"));
             for raw in &service.database {
                 let read = raw.clone().read().unwrap_or_else(|error| panic!("profiles/{slug}.toml: {error:?}"));
+                // What the application says is used only where it says which engine it uses.
+                assert!(
+                    service.detect.is_none() || raw.when.is_some(),
+                    "profiles/{slug}.toml: a database has no `when`"
+                );
                 if let Database::Dumped(hook) = read {
                     let known = crate::hook::BUILT_IN.iter().any(|(name, _)| *name == hook.hook);
                     assert!(known, "profiles/{slug}.toml: there is no hook {}", hook.hook);

@@ -311,3 +311,69 @@ fn a_service_that_is_not_on_this_machine_is_refused() {
     }
     machine.run(&["backup", "no-such-service"]).exits(2).says("bk profile list");
 }
+
+/// What `podman inspect` says of a container with these folders and this environment.
+fn described(machine: &mut Machine, mounts: &[(&Path, &str)], environment: &[String]) {
+    let mount = |(here, inside): &(&Path, &str)| serde_json::json!({ "Source": here, "Destination": inside });
+    let mounts: Vec<_> = mounts.iter().map(mount).collect();
+    let all = serde_json::json!([{ "Mounts": mounts, "Config": { "Env": environment } }]);
+    let file = machine.bench.file("inspected", all.to_string());
+    machine.program("podman", &format!("exec cat {}", file.display()));
+}
+
+#[test]
+fn a_nextcloud_in_a_container_is_backed_up_with_the_database_that_its_environment_names() {
+    let server = MariaDb::start();
+    server.make(
+        "cloud",
+        "CREATE USER keeper IDENTIFIED BY 'a word'; GRANT ALL ON *.* TO keeper;
+         CREATE TABLE nc_users (uid INT); INSERT INTO nc_users VALUES (1);
+         CREATE TABLE nc_filecache (fileid INT); INSERT INTO nc_filecache VALUES (1), (2);",
+    );
+    let mut machine = Machine::new("");
+    let secrets = machine.bench.folder("secrets");
+    machine.bench.file("secrets/db", "a word\n");
+    let html = machine.bench.folder("html");
+    machine.bench.file("html/data/ann/files/photo", "photo");
+    machine.bench.file("html/data/nextcloud.log", "noise");
+    let environment = [
+        format!("MYSQL_HOST=localhost:{}", server.socket()),
+        "MYSQL_DATABASE=cloud".to_owned(),
+        "MYSQL_USER=keeper".to_owned(),
+        "MYSQL_PASSWORD_FILE=/run/secrets/db".to_owned(),
+    ];
+    described(&mut machine, &[(&html, "/var/www/html"), (&secrets, "/run/secrets")], &environment);
+    machine.bench.file("bk.toml", "[profile.mine]\nuse = \"nextcloud\"\ncontainer = { name = \"cloud\" }\n");
+    let shown = machine.run(&["profile", "show", "mine"]).exits(0);
+    shown.says("mariadb, as the environment of its container says").says("user keeper").says("with the password");
+    machine.run(&["backup", "mine"]).exits(0);
+    let loaded =
+        machine.run(&["--json", "restore", "mine", "--database", "cloud", "--to", &server.url("again")]).exits(0);
+    assert_eq!((&loaded.json()["verified"], &loaded.json()["rows"]["nc_filecache"]), (&true.into(), &2.into()));
+    // Its own configuration, once there is one, is what counts.
+    let php = format!(
+        "<?php $CONFIG = ['dbtype' => 'mysql', 'dbname' => 'gone', 'dbhost' => 'localhost:{}', 'dbuser' => 'keeper', 'dbpassword' => 'a word'];",
+        server.socket()
+    );
+    machine.bench.file("html/config/config.php", php);
+    machine.run(&["backup", "mine"]).exits(4).says("gone");
+}
+
+#[test]
+fn a_database_that_the_application_keeps_at_a_place_of_its_own_is_found_or_missed() {
+    let shape = Shape::new("gitea");
+    let elsewhere = shape.machine.bench.folder("elsewhere").join("x.db");
+    let repositories = "CREATE TABLE repository (id INT); INSERT INTO repository VALUES (1);";
+    drop(sqlite(&shape.root.join("mine.db"), repositories));
+    drop(sqlite(&elsewhere, repositories));
+    let ini =
+        |path: &Path| format!("[database]\nDB_TYPE = sqlite3\nPATH = {}\n[security]\nSECRET_KEY = x\n", path.display());
+    shape.file("gitea/conf/app.ini", ini(&shape.root.join("mine.db")));
+    shape.backup().exits(0);
+    shape.file("gitea/conf/app.ini", ini(&elsewhere));
+    shape.backup().exits(3).says("x.db").says("in none of the data folders");
+    // What is there is looked into as the one at the usual place is.
+    shape.file("gitea/conf/app.ini", ini(&shape.root.join("mine.db")));
+    Connection::open(shape.root.join("mine.db")).unwrap().execute_batch("DELETE FROM repository").unwrap();
+    shape.backup().exits(4).says("table repository is empty");
+}

@@ -232,9 +232,7 @@ fn databases(page: &mut Page, shown: &Shown<'_>) {
     if let Some(found) = &plan.detected {
         let why = match &found.file {
             Some(file) => format!("{}, as {} says", found.engine, file.display()),
-            None if found.host.is_some() || found.name.is_some() || found.password.is_some() => {
-                format!("{}, as the environment of its container says", found.engine)
-            }
+            None if found.by_container => format!("{}, as the environment of its container says", found.engine),
             None => format!("{}, which it uses when nothing else is said; no configuration was found", found.engine),
         };
         rows.push(vec!["engine".to_owned(), why]);

@@ -244,16 +244,18 @@ impl BackupArgs {
             },
             tags,
             description: self.description.clone(),
-            definition: profile.definition() + &super::service::own_hooks(plan, surroundings),
+            // With what was found out about the databases, so that a restore knows where they came from.
+            definition: Profile { hooks: plan.lasting_hooks(), ..profile.clone() }.definition()
+                + &super::service::own_hooks(plan, surroundings),
             configuration: session.config.definition(),
             scratch: super::service::scratch(session)?,
             skip_if_unchanged: self.skip_if_unchanged,
             dry_run: self.dry_run,
             ignore_parent: self.force,
             threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16),
+            tables: plan.tables(),
             known_problems: plan.problems.clone(),
             hook_results: HookResults::default(),
-            tables: plan.tables(),
             after_streams: Some(after),
         })
     }

@@ -72,7 +72,17 @@ pub(super) fn text(info: &SnapshotInfo, place: &Path) -> Option<String> {
         };
         // What several dumps are called says too little.
         let name = if dumped.iter().filter(meant).count() > 1 { format!("{folder}/{stream}") } else { plain };
-        lines.push(format!("        {}", command(info, &hooks, folder, stream, &name)));
+        let used = used_for(&hooks, folder);
+        let command = command(info, &used, stream, &name);
+        lines.push(format!("        {command}"));
+        let by_name =
+            used.container.is_none() && (used.settings.contains_key("user") || used.settings.contains_key("host"));
+        if by_name && !used.settings.contains_key("password-file") {
+            let mark = if command.contains('?') { '&' } else { '?' };
+            lines.push(format!(
+                "        (a password belongs into a file, which the end of the URL names: {mark}password-file=/its/path)"
+            ));
+        }
     }
     if let Some(service) = service {
         let list = |lines: &mut Vec<String>, title: &str, texts: &[String], numbered: bool| {
@@ -94,13 +104,17 @@ pub(super) fn text(info: &SnapshotInfo, place: &Path) -> Option<String> {
     Some(lines.join("\n"))
 }
 
-/// The command that loads a dump into where it came from, with the settings that the snapshot carries.
-fn command(info: &SnapshotInfo, hooks: &[HookUse], folder: &str, stream: &str, name: &str) -> String {
+/// The hook that dumped into a folder, with the settings that the snapshot carries.
+fn used_for(hooks: &[HookUse], folder: &str) -> HookUse {
     let (hook, before) = hook_of(folder);
     let used = hooks.iter().filter(|used| used.hook == hook).nth(before).cloned();
-    let used = used.unwrap_or_else(|| HookUse::of(hook, crate::profile::Role::Database));
+    used.unwrap_or_else(|| HookUse::of(hook, crate::profile::Role::Database))
+}
+
+/// The command that loads a dump into where it came from.
+fn command(info: &SnapshotInfo, used: &HookUse, stream: &str, name: &str) -> String {
     let database = if is_of_server(stream) { String::new() } else { database_of(stream) };
-    let url = Server::url(&used, &database).replace('\'', "%27");
+    let url = Server::url(used, &database).replace('\'', "%27");
     // Joined by `=`, a name that begins like an option is none.
     let between = if name.starts_with('-') { '=' } else { ' ' };
     format!("bk restore {} --database{between}{} --to '{url}'", info.id.short(), quoted(name))

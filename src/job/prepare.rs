@@ -55,6 +55,17 @@ impl Plan {
         tables
     }
 
+    /// The hooks as they can be written down: without the files that only this run has.
+    #[must_use]
+    pub fn lasting_hooks(&self) -> Vec<HookUse> {
+        let mut hooks = self.hooks.clone();
+        if let Some(folder) = &self._secrets {
+            let of_run = |values: &Vec<String>| values.iter().any(|value| Path::new(value).starts_with(folder.path()));
+            hooks.iter_mut().for_each(|hook| hook.settings.retain(|_, values| !of_run(values)));
+        }
+        hooks
+    }
+
     /// Where what a service calls by a relative path may lie.
     fn places(&self) -> Vec<PathBuf> {
         self.anchors.iter().chain(&self.roots).cloned().collect()
@@ -189,18 +200,23 @@ fn fill(
     scratch: &Path,
     secrets: &mut Option<tempfile::TempDir>,
 ) -> std::io::Result<()> {
-    // Whoever says where the server is, says it all.
-    let server = ["host", "socket", "port", "user", "password-file", "system-user"];
-    let told = hook.container.is_some() || server.iter().any(|key| hook.settings.contains_key(*key));
+    // Whoever says where the server is, says it all, unless it is what the application says, too.
+    let is_other = |key: &str, found: &Option<String>| {
+        let told = hook.settings.get(key).map(Vec::as_slice);
+        told.is_some_and(|told| found.as_ref().is_none_or(|found| told != std::slice::from_ref(found)))
+    };
+    let server =
+        [("host", &detected.host), ("socket", &detected.socket), ("port", &detected.port), ("user", &detected.user)];
+    let told = hook.container.is_some()
+        || server.iter().any(|(key, found)| is_other(key, found))
+        || ["password-file", "system-user"].iter().any(|key| hook.settings.contains_key(*key));
     let mut put = |key: &str, value: &Option<String>| {
         if let Some(value) = value {
             hook.settings.entry(key.to_owned()).or_insert_with(|| vec![value.clone()]);
         }
     };
     if !told {
-        for (key, value) in
-            [("user", &detected.user), ("host", &detected.host), ("port", &detected.port), ("socket", &detected.socket)]
-        {
+        for (key, value) in server {
             put(key, value);
         }
     }

@@ -122,6 +122,14 @@ fn a_gitea_is_backed_up_with_the_database_that_its_app_ini_names() {
     done(Command::new("git").arg("-C").arg(copy.join("git/repositories/me/log.git")).args(["fsck", "--strict"]));
     assert!(note.contains("STEPS for Gitea") && note.contains("50 rows"), "{note}");
     let file = shape.machine.password(PASSWORD);
+    // The note knows the server that only app.ini names, and no password.
+    let line = note.lines().find(|line| line.contains("--database forge")).unwrap().trim();
+    assert!(line.contains("postgres:///forge?user=keeper") && !note.contains(PASSWORD), "{note}");
+    assert!(note.contains("&password-file=/its/path"), "{note}");
+    let line =
+        line.replace("keeper", "keeper&password-file=").replace("password-file=", &format!("password-file={file}"));
+    shape.machine.types(&line).exits(4).says("not empty");
+    shape.machine.types(&format!("{line} --replace")).exits(0).says("50 rows");
     let to = format!("postgres:///again?user=keeper&socket={}&password-file={file}", server.socket());
     shape.machine.run(&["restore", "mine", "--database", "forge", "--to", &to]).exits(0).says("50 rows");
     let all = "SELECT * FROM repository ORDER BY id";

@@ -121,6 +121,16 @@ pub fn plan(profile: &Profile, surroundings: &Surroundings) -> std::io::Result<P
         plan.include.clone_from(&profile.include);
     }
     plan.exclude.extend(profile.exclude.iter().cloned());
+    if let Some(service) = known {
+        // A pattern that the user took over from those that bk shows means what it means there.
+        let listed = |pattern: &&String| {
+            let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
+            service.exclude.contains_key(pattern) || service.optional_exclude.contains_key(pattern)
+        };
+        for anchor in plan.anchors.clone() {
+            plan.exclude.extend(anchored(&anchor, profile.exclude.iter().filter(listed)));
+        }
+    }
     find_databases(profile, surroundings, described.as_ref(), &mut plan)?;
     if let Some(service) = known {
         plan.needs = service.need.iter().filter(|need| !is_met(need, &plan)).cloned().collect();

@@ -385,3 +385,32 @@ fn a_database_that_the_application_keeps_at_a_place_of_its_own_is_found_or_misse
     Connection::open(shape.root.join("mine.db")).unwrap().execute_batch("DELETE FROM repository").unwrap();
     shape.backup().exits(4).says("table repository is empty");
 }
+
+#[test]
+fn a_pattern_that_was_taken_over_from_those_of_the_service_means_what_it_means_there() {
+    let shape = Shape::new("plex");
+    let data = "Library/Application Support/Plex Media Server";
+    shape.file(&format!("{data}/Preferences.xml"), "<Preferences/>");
+    let plex = bk::profile::Service::find("plex").unwrap();
+    let (left_out, _) = plex.exclude.iter().find(|(pattern, _)| *pattern == "Cache/**").unwrap();
+    let (optional, _) = plex.optional_exclude.iter().find(|(pattern, _)| pattern.ends_with(".bif")).unwrap();
+    let preview = "Media/localhost/a/b/x.bif";
+    for name in ["Cache/x", preview] {
+        shape.file(&format!("{data}/{name}"), "x");
+        shape.file(name, "the user's own");
+    }
+    let databases = shape.root.join(data).join("Plug-in Support/Databases");
+    std::fs::create_dir_all(&databases).unwrap();
+    for name in ["library", "library.blobs"] {
+        let path = databases.join(format!("com.plexapp.plugins.{name}.db"));
+        drop(sqlite(&path, "CREATE TABLE metadata_items (x INT); INSERT INTO metadata_items VALUES (1);"));
+    }
+    let root = shape.root.display();
+    let text =
+        format!("[profile.mine]\nuse = \"plex\"\nroot = \"{root}\"\nexclude = [\"!{left_out}\", \"{optional}\"]\n");
+    shape.machine.bench.file("bk.toml", text);
+    shape.backup().exits(0);
+    let (copy, _) = shape.restored();
+    assert!(copy.join(data).join("Cache/x").exists(), "it was taken back");
+    assert!(!copy.join(data).join(preview).exists(), "it was left out");
+}

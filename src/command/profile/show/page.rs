@@ -200,8 +200,8 @@ fn excludes(page: &mut Page, shown: &Shown<'_>) {
         if !anchors.is_empty() {
             let prefix = service::prefixes(shown.plan).join("` or `");
             page.say(&format!(
-                "These patterns begin at {}: in `exclude`, where yours begin at the data folder, write `{prefix}` in front \
-                 of them.",
+                "These patterns begin at {}. In `exclude` they mean the same, also behind `!`; patterns of your own begin at \
+                 the data folder: write `{prefix}` in front of them.",
                 anchors.join(" and at ")
             ));
         }

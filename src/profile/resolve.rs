@@ -272,7 +272,10 @@ fn read_hooks(
         }
     }
     for typed in &raw.hook {
-        hooks.push(typed.get_ref().clone().read().map_err(|problem| scope.wrong("hook", typed.span(), problem))?);
+        let hook = typed.get_ref().clone().read().map_err(|problem| scope.wrong("hook", typed.span(), problem))?;
+        // The one that the service needs is there already; said again, it is that one with settings.
+        hooks.retain(|other| *other != HookUse::needed(&hook.hook));
+        hooks.push(hook);
     }
     if let Some(typed) = &raw.quiesce {
         scope.claim("quiesce", typed.span())?;
@@ -429,6 +432,21 @@ mod tests {
     }
 
     const TWO: &str = "[repository.ssd]\nlocation = \"/mnt/ssd/bk\"\n[repository.b2]\nlocation = \"b2://bucket/x\"\n";
+
+    #[test]
+    fn the_hook_that_a_service_needs_is_there_once_also_when_it_is_said_or_read_back() {
+        let hooks = |content: &str| read(content).unwrap().profiles["p"].hooks.clone();
+        let plain = "[profile.p]\nuse = \"prometheus\"\n";
+        let written = read(plain).unwrap().profiles["p"].definition();
+        assert_eq!(hooks(&written), hooks(plain), "{written}");
+        assert_eq!(hooks(plain).len(), 1);
+        let said =
+            hooks(&format!("{plain}[[profile.p.hook]]\nrun = \"prometheus\"\nsettings = {{ url = \"http://x\" }}\n"));
+        assert_eq!(said.len(), 1);
+        assert_eq!(said[0].settings["url"], ["http://x"]);
+        let other = hooks(&format!("{plain}[[profile.p.hook]]\nrun = \"influxdb\"\n"));
+        assert_eq!(other.len(), 2);
+    }
 
     #[test]
     fn an_empty_configuration_has_the_defaults() {

@@ -87,9 +87,11 @@ impl DoctorArgs {
         }
         let surroundings = service::looking(session, Arc::new(Overheard::default()))?;
         let kept = Service::all().iter().filter(|service| service.state != State::Stateless);
-        let found = kept.filter_map(|known| service::profile(session, known.slug));
-        let found: Vec<Profile> =
-            found.filter(|profile| !service::places_here(profile, &surroundings).is_empty()).collect();
+        let found: Vec<Profile> = kept
+            .filter_map(|known| Some((known, service::profile(session, known.slug)?)))
+            .filter(|(known, profile)| !service::found_here(known, profile, &surroundings).is_empty())
+            .map(|(_, profile)| profile)
+            .collect();
         session.screen.note(&if found.is_empty() {
             "no profile is configured, and no service that bk knows keeps its data where bk looks".to_owned()
         } else {

@@ -94,6 +94,15 @@ pub(super) fn places_here(profile: &Profile, surroundings: &Surroundings) -> Vec
     crate::job::plan(&places, surroundings).map(|plan| plan.roots).unwrap_or_default()
 }
 
+/// Which of its places exist, when there is proof that a service is on this machine that nobody has configured.
+pub(super) fn found_here(service: &Service, profile: &Profile, surroundings: &Surroundings) -> Vec<PathBuf> {
+    let proof = Profile { candidates: true, ..Profile::ad_hoc(service.here.iter().map(PathBuf::from).collect()) };
+    if !service.here.is_empty() && places_here(&proof, surroundings).is_empty() {
+        return Vec::new();
+    }
+    places_here(profile, surroundings)
+}
+
 /// Hands on to the screen what hooks say.
 struct ToScreen(Screen);
 

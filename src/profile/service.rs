@@ -4,7 +4,8 @@
 //! `service`, `about`, `category`, `aliases` name it. `state` says whether there is anything to keep, `size` how much
 //! (XS to XL), `value` how dear it is, `facts` how far all this was checked. `roots` are the places where its data
 //! may lie on a machine, those that exist are backed up; `container-roots` where it lies inside its container, which
-//! tells where excludes are anchored below a folder of the user's choice.  `[exclude]` gives a reason for every pattern;
+//! tells where excludes are anchored below a folder of the user's choice. Where other programs have a part in the roots,
+//! `here` lists what only the service itself has: any of it proves that the service is on this machine. `[exclude]` gives a reason for every pattern;
 //! `[optional-exclude]` is shown and not applied. `[[database]]` is as in `bk.toml`; `when` ties it to the engine that
 //! `[detect]` finds in the configuration of the application. `[[need]]` names files without which a restore is worth
 //! little. `restore`, `pitfalls`, `proof`, `keep` and `secrets` are read by people.
@@ -56,6 +57,9 @@ pub struct Service {
     /// Where its data may lie.
     #[serde(default)]
     pub roots: Vec<String>,
+    /// Any of these proves that it is on this machine, where others have a part in its roots; none: any root does.
+    #[serde(default)]
+    pub here: Vec<String>,
     /// Where its data lies inside its container.
     #[serde(default)]
     pub container_roots: Vec<String>,
@@ -233,7 +237,8 @@ mod tests {
                 "{slug}"
             );
             assert!(service.state == State::Stateless || !service.restore.is_empty(), "{slug} has no restore steps");
-            assert!(service.roots.iter().all(|root| root.starts_with('/') || root.starts_with("~/")), "{slug}");
+            let mut places = service.roots.iter().chain(&service.here);
+            assert!(places.all(|place| place.starts_with('/') || place.starts_with("~/")), "{slug}");
         }
     }
 

@@ -92,6 +92,9 @@ fn the_list_has_the_72_and_ones_own_and_says_what_is_here() {
     let here = bench.json(&["profile", "list", "--here"]);
     assert!(here.as_array().unwrap().iter().all(|one| one["here"] == true));
     assert!(here.as_array().unwrap().iter().any(|one| one["name"] == "tv" && one["configured"] == true));
+    // What other programs have, too, proves nothing: /etc/passwd is no NixOS.
+    let is_here = |name: &str| here.as_array().unwrap().iter().any(|one| one["name"] == name);
+    assert_eq!(is_here("nixos"), Path::new("/etc/NIXOS").exists());
     assert!(!bench.path("data").exists(), "looking made something");
 }
 

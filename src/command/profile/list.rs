@@ -78,7 +78,10 @@ impl Row {
 /// Lists them.
 pub(super) fn run(session: &Session, only_here: bool) -> Result<Exit, Failure> {
     let surroundings = service::looking(session, Arc::new(Overheard::default()))?;
-    let mut rows = rows(&session.config, |profile| service::places_here(profile, &surroundings));
+    let mut rows = rows(&session.config, |profile, built_in| match built_in {
+        Some(known) => service::found_here(known, profile, &surroundings),
+        None => service::places_here(profile, &surroundings),
+    });
     rows.retain(|row| !only_here || row.is_here());
     let screen = &session.screen;
     if screen.json {
@@ -97,15 +100,15 @@ pub(super) fn run(session: &Session, only_here: bool) -> Result<Exit, Failure> {
     Ok(Exit::Complete)
 }
 
-/// The user's own, then the built-in ones by category and name.
-fn rows(config: &Config, places: impl Fn(&Profile) -> Vec<PathBuf>) -> Vec<Row> {
+/// The user's own, then the built-in ones by category and name. `places` is told of which service a built-in one is.
+fn rows(config: &Config, places: impl Fn(&Profile, Option<&Service>) -> Vec<PathBuf>) -> Vec<Row> {
     let own = config.profiles.values().map(|profile| Row {
         name: profile.name.clone(),
         service: profile.known(),
         configured: true,
         used_by: Vec::new(),
         about: about(profile),
-        roots: places(profile),
+        roots: places(profile, None),
     });
     let mut built_in: Vec<Row> = Service::all()
         .iter()
@@ -116,7 +119,7 @@ fn rows(config: &Config, places: impl Fn(&Profile) -> Vec<PathBuf>) -> Vec<Row> 
             configured: false,
             used_by: used_by(config, service),
             about: service.about.clone(),
-            roots: places(&Profile::of_service(service)),
+            roots: places(&Profile::of_service(service), Some(service)),
         })
         .collect();
     built_in.sort_by(|one, other| (one.category(), &one.name).cmp(&(other.category(), &other.name)));
@@ -178,7 +181,10 @@ mod tests {
 
     #[test]
     fn own_profiles_come_first_and_a_built_in_one_says_who_uses_it() {
-        let rows = rows(&config(), |profile| if profile.name == "wiki" { profile.paths.clone() } else { Vec::new() });
+        let rows = rows(&config(), |profile, _| match profile.name.as_str() {
+            "wiki" => profile.paths.clone(),
+            _ => Vec::new(),
+        });
         assert_eq!(rows.len(), Service::all().len() + 2);
         let here = |name: &str| rows.iter().find(|row| row.name == name).unwrap().here();
         assert_eq!((rows[0].name.as_str(), rows[1].name.as_str()), ("tv", "wiki"));
@@ -192,14 +198,14 @@ mod tests {
         let mut config = config();
         let own = Profile { name: "gitea".into(), ..Profile::ad_hoc(vec!["/x".into()]) };
         config.profiles.insert("gitea".into(), own);
-        let rows = rows(&config, |_| Vec::new());
+        let rows = rows(&config, |_, _| Vec::new());
         assert_eq!(rows.iter().filter(|row| row.name == "gitea").count(), 1);
         assert!(rows.iter().find(|row| row.name == "gitea").unwrap().configured);
     }
 
     #[test]
     fn no_line_of_the_list_is_too_long_to_be_read() {
-        let rows = rows(&Config::default(), |_| Vec::new());
+        let rows = rows(&Config::default(), |_, _| Vec::new());
         for line in table(&rows).lines() {
             assert!(line.chars().count() <= 140, "{line}");
         }

@@ -166,7 +166,8 @@ pub(super) fn prefixes(plan: &Plan) -> Vec<String> {
 
 /// A profile of a service that is not here would be an empty backup that looks like one.
 pub(super) fn refuse_empty(profile: &Profile, plan: &Plan) -> Result<(), Failure> {
-    let dumps = plan.hooks.iter().any(|hook| hook.role == Role::Database && !hook.optional);
+    let all_in_dumps = profile.known().is_none_or(Service::is_database_server);
+    let dumps = all_in_dumps && plan.hooks.iter().any(|hook| hook.role == Role::Database && !hook.optional);
     if !profile.candidates || !plan.roots.is_empty() || dumps {
         return Ok(());
     }

@@ -136,6 +136,12 @@ impl Service {
         exact.or_else(|| all.iter().find(|service| service.aliases.iter().any(|alias| alias == name)))
     }
 
+    /// Whether its dumps are all that there is to keep: without a folder, its backup still is one.
+    #[must_use]
+    pub fn is_database_server(&self) -> bool {
+        self.category == "database"
+    }
+
     /// The databases that are files, and those that a hook dumps.
     #[must_use]
     pub fn databases(&self) -> (Vec<SqliteFile>, Vec<HookUse>) {

@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 
 use super::{Finding, Level};
 use crate::job::Plan;
-use crate::profile::{Profile, Role};
+use crate::profile::{Profile, Role, Service};
 use crate::source::exclude::Rules;
 
 const SUBJECT: &str = "data folder";
@@ -38,7 +38,9 @@ pub(super) fn folders(profile: &Profile, plan: &Plan, findings: &mut Vec<Finding
 
 /// A service of which there is no folder.
 fn nothing_here(profile: &Profile, plan: &Plan) -> Finding {
-    let dumps = plan.hooks.iter().any(|hook| hook.role == Role::Database);
+    // Of other services the dumps are only a part.
+    let all_in_dumps = !profile.candidates || profile.known().is_none_or(Service::is_database_server);
+    let dumps = all_in_dumps && plan.hooks.iter().any(|hook| hook.role == Role::Database);
     if plan.stateless {
         return Finding::ok(SUBJECT, "this service keeps nothing, so there is nothing to back up");
     }

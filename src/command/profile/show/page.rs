@@ -167,7 +167,8 @@ fn folders(page: &mut Page, shown: &Shown<'_>) {
         page.say("This service keeps nothing, so there is nothing to back up; a backup of it succeeds and makes no snapshot.");
     } else if plan.roots.is_empty() {
         let name = &shown.profile.name;
-        let dumps = shown.hooks(&[Role::Database]).any(|hook| !hook.optional);
+        let all_in_dumps = !shown.profile.candidates || shown.known().is_none_or(Service::is_database_server);
+        let dumps = all_in_dumps && shown.hooks(&[Role::Database]).any(|hook| !hook.optional);
         page.say(&if dumps {
             "No folder is here; only dumps are backed up.".to_owned()
         } else {

@@ -108,7 +108,7 @@ fn a_gitea_shows_its_server_and_why_each_thing_is_left_out_but_no_password() {
         "postgres, as ",
         "gitea/conf/app.ini says",
         "database forge, user git, host db.lan, port 5433",
-        "with the password of the application",
+        "with the password of the application, which must have rows in repository",
         "tried with PostgreSQL",
         "gitea/indexers/** search index, made again",
         "NOT left out: the configuration takes it back (logs)",

@@ -100,6 +100,7 @@ fn head(page: &mut Page, shown: &Shown<'_>) {
     let origin = match (&shown.origin, known) {
         (Some(origin), Some(service)) => format!("configured at {origin}, uses the built-in `{}`", service.slug),
         (Some(origin), None) => format!("configured at {origin}"),
+        (None, _) if shown.plan.roots.is_empty() && !shown.plan.stateless => "built in".to_owned(),
         (None, _) => format!("built in; `bk backup {}` works without configuration", profile.name),
     };
     let mut rows = vec![vec!["profile".to_owned(), origin]];
@@ -247,7 +248,9 @@ fn databases(page: &mut Page, shown: &Shown<'_>) {
         if found.is_empty() {
             rows.push(vec!["sqlite".to_owned(), text]);
         }
-        rows.extend(found.iter().map(|path| vec!["sqlite".to_owned(), path.to_string_lossy().into_owned()]));
+        let tables = filled(&file.tables).map(|text| format!(", {text}")).unwrap_or_default();
+        let said = |path: &std::path::PathBuf| format!("{}{tables}", path.to_string_lossy());
+        rows.extend(found.iter().map(|path| vec!["sqlite".to_owned(), said(path)]));
     }
     for hook in dumps {
         rows.push(vec![if hook.role == Role::Database { "dump" } else { "hook" }.to_owned(), described(shown, hook)]);
@@ -261,7 +264,15 @@ fn databases(page: &mut Page, shown: &Shown<'_>) {
     if !plan.roots.is_empty() {
         rows.push(vec!["sqlite".to_owned(), live.to_owned()]);
     }
+    if rows.is_empty() {
+        page.say("None that bk knows of.");
+    }
     page.rows(rows);
+}
+
+/// Which tables must have rows.
+fn filled(tables: &[String]) -> Option<String> {
+    (!tables.is_empty()).then(|| format!("which must have rows in {}", tables.join(" and ")))
 }
 
 /// What a hook does and with what, in a sentence.
@@ -284,6 +295,7 @@ fn described(shown: &Shown<'_>, hook: &HookUse) -> String {
     if hook.optional {
         parts.push("if there is any".to_owned());
     }
+    parts.extend(filled(&hook.tables));
     let told = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
     format!("{}{told}", hook.hook)
 }

@@ -2,13 +2,14 @@
 //!
 //! # Keys of a file
 //! `service`, `about`, `category`, `aliases` name it. `state` says whether there is anything to keep, `size` how much
-//! (XS to XL), `value` how dear it is, `facts` how far all this was checked. `roots` are the places where its data
-//! may lie on a machine, those that exist are backed up; `container-roots` where it lies inside its container, which
-//! tells where excludes are anchored below a folder of the user's choice. Where other programs have a part in the roots,
-//! `here` lists what only the service itself has: any of it proves that the service is on this machine. `[exclude]` gives a reason for every pattern;
-//! `[optional-exclude]` is shown and not applied. `[[database]]` is as in `bk.toml`; `when` ties it to the engine that
-//! `[detect]` finds in the configuration of the application. `[[need]]` names files without which a restore is worth
-//! little. `restore`, `pitfalls`, `proof`, `keep` and `secrets` are read by people.
+//! (XS to XL), `value` how dear it is, `facts` how far all this was checked. `roots` are the places where its data may
+//! lie on a machine, those that exist are backed up; `container-roots` where it lies inside its container, which tells
+//! where excludes are anchored below a folder of the user's choice. Where other programs have a part in the roots,
+//! `here` lists what only the service itself has: any of it proves that the service is on this machine. `[exclude]`
+//! gives a reason for every pattern; `[optional-exclude]` is shown and not applied. `[[database]]` is as in `bk.toml`;
+//! `when` ties it to the engine that `[detect]` finds in the configuration and the environment of the application (its
+//! keys: `detect.rs`). `[[need]]` names files without which a restore is worth little. `restore`, `pitfalls`, `proof`,
+//! `keep` and `secrets` are read by people.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -80,7 +80,7 @@ fn a_database_that_is_not_there_is_named() {
 #[test]
 fn a_table_that_must_have_rows_is_looked_for_also_in_a_file_that_did_not_change() {
     let machine = Machine::new("");
-    drop(made(&machine));
+    drop(made(&machine.bench.path("files")));
     let database = Connection::open(machine.bench.path("files/shop.db")).unwrap();
     database
         .execute_batch("CREATE TABLE blank (x); CREATE TABLE last_words (x); INSERT INTO last_words VALUES (1);")

@@ -92,6 +92,9 @@ impl Around {
                 Ok(facts) => {
                     made |= !facts.substitutes.is_empty();
                     all.extend(substitutes(facts.substitutes));
+                    for warning in facts.warnings {
+                        self.surroundings.listener.warning(&format!("{}: {warning}", used.hook));
+                    }
                 }
                 Err(error) => problems.push(begin_failed(&self.surroundings, used, &error)),
             }

@@ -9,6 +9,7 @@ use super::Session;
 use super::select::{FilterArgs, Selector};
 use crate::format::snapshot::{Outcome, Snapshot};
 use crate::repository::{SnapshotInfo, Snapshots};
+use crate::retention::Pin;
 use crate::size::ByteSize;
 use crate::ui::{Align, Exit, Failure, Screen, Table, json, text};
 
@@ -52,12 +53,16 @@ impl SnapshotsArgs {
             selector.find(&snapshots, &self.filter)?;
         }
         if session.screen.json {
-            let listed = listed.into_iter().map(|info| Value::Object(json::snapshot(info)));
+            let listed = listed.into_iter().map(|info| {
+                let mut object = json::snapshot(info);
+                object.insert("pinned".into(), (snapshots.facts.pin(&info.id) != Pin::None).into());
+                Value::Object(object)
+            });
             session.screen.json_line(&Value::Array(listed.collect()));
         } else if snapshots.all.is_empty() {
             session.screen.note(&format!("{} has no snapshots yet; make one with `bk backup`", opened.name));
         } else {
-            lines(&listed).iter().for_each(|line| session.screen.line(line));
+            lines(&listed, &snapshots).iter().for_each(|line| session.screen.line(line));
         }
         Ok(exit)
     }
@@ -99,7 +104,7 @@ fn tags(snapshot: &Snapshot) -> String {
 }
 
 /// The table and its closing line.
-fn lines(listed: &[&SnapshotInfo]) -> Vec<String> {
+fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots) -> Vec<String> {
     let titles = [
         ("ID", Align::Left),
         ("TIME", Align::Left),
@@ -112,14 +117,22 @@ fn lines(listed: &[&SnapshotInfo]) -> Vec<String> {
         ("ADDED", Align::Right),
     ];
     let mut table = Table::new(&titles);
-    for SnapshotInfo { id, snapshot, .. } in listed {
+    for info in listed {
+        let SnapshotInfo { id, snapshot, .. } = info;
+        let mut outcome = outcome(snapshot);
+        if snapshots.facts.pin(id) != Pin::None {
+            outcome.push_str(", pinned");
+        }
+        if snapshots.needs_acceptance(info) {
+            outcome.push_str(", unusual: see `bk accept`");
+        }
         table.row([
             id.short(),
             text::time_text(snapshot.start),
             subject(snapshot),
             text::line_text(&snapshot.host),
             tags(snapshot),
-            outcome(snapshot),
+            outcome,
             text::number(snapshot.statistics.files),
             ByteSize(snapshot.statistics.total_bytes).to_string(),
             ByteSize(snapshot.statistics.stored_bytes).to_string(),
@@ -256,7 +269,7 @@ mod tests {
     #[test]
     fn the_table_says_what_is_incomplete_and_ends_with_the_count() {
         let (_bench, snapshots) = bench();
-        let lines = lines(&snapshots.all.iter().collect::<Vec<_>>());
+        let lines = lines(&snapshots.all.iter().collect::<Vec<_>>(), &snapshots);
         assert_eq!(lines.len(), 6);
         assert!(lines[0].starts_with("ID        TIME "));
         assert!(lines[4].contains("wiki") && lines[4].contains("incomplete (3 problems)"), "{}", lines[4]);

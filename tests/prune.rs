@@ -565,3 +565,24 @@ fn a_reader_whose_packs_are_moved_meanwhile_finds_them_again() {
         support::walk(&repository, &index, info).unwrap();
     }
 }
+
+#[test]
+fn no_more_is_copied_and_no_more_waste_is_left_than_was_said() {
+    let (bench, store, repository, committed) = snapshots(6);
+    bench.pass(&store, 2 * DAY);
+    bench.forget(&repository, &ids(&committed[..5])).unwrap();
+    let plan = |max_unused, max_repack_bytes| {
+        let options = PruneOptions { max_unused, max_repack_bytes, ..bench.prune_options() };
+        prune::plan(&repository, &options, &bench.clock, &Silent).unwrap()
+    };
+    let all = plan(Waste::Bytes(0), None);
+    assert!(all.copied_bytes > 1000 && all.kept_unused_bytes == 0);
+    let some = plan(Waste::Bytes(0), Some(all.copied_bytes - 1));
+    assert!(some.copied_bytes < all.copied_bytes && some.kept_unused_bytes > 0);
+    assert_eq!(plan(Waste::Bytes(0), Some(0)).copied_bytes, 0);
+    let nothing = plan(Waste::Unlimited, None);
+    assert!(nothing.copied_bytes == 0 && nothing.kept_unused_bytes > 0);
+    let half = plan(Waste::Bytes(nothing.kept_unused_bytes / 2), None);
+    assert!(half.kept_unused_bytes <= nothing.kept_unused_bytes / 2 && half.copied_bytes <= all.copied_bytes);
+    assert!(plan(Waste::Share(1.0), None).copied_bytes == 0);
+}

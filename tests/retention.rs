@@ -1,8 +1,9 @@
 //! What stays is what an independent implementation of the rules says, reason by reason.
 //!
-//! Random histories of backups (nightly and hourly with jitter, breaks, days on which clocks change, times exactly on a
-//! limit) are decided here and by `tests/reader/retention.py`, which shares no code with `bk`. A history follows from
-//! its seed alone. Where the two differ, the smallest history that still shows it is printed.
+//! Random histories of backups (nightly and hourly with jitter, several absences in a row with a run or two between them,
+//! clocks that jump, days on which clocks change, times exactly on a limit) are decided here and by
+//! `tests/reader/retention.py`, which shares no code with `bk`. A history follows from its seed alone. Where the two
+//! differ, the smallest history that still shows it is printed.
 //!
 //! 1,500 histories; 100,000 with `BK_TORTURE=1`.
 
@@ -257,6 +258,21 @@ fn anchor(random: &mut Random, zone: &str, known: &TimeZone) -> i64 {
     change.timestamp().as_second() + random.pick(&near)
 }
 
+/// Absences in a row, from the newest start back, with a few runs between them or a single one; gives where the oldest
+/// absence began.
+fn absences(random: &mut Random, newest: i64, rhythm: i64, starts: &mut Vec<i64>) -> i64 {
+    let mut at = newest;
+    for _ in 0..random.range(1, 6) {
+        let runs = random.pick(&[1, 1, 1, 2, 3, 8]);
+        let stretches = [HOUR, DAY, 2 * DAY - 1, 2 * DAY, 5 * DAY, 30 * DAY - 1, 30 * DAY];
+        let stretch = if runs > 1 { random.pick(&stretches) } else { 0 };
+        starts.extend((0..runs).map(|run| at - stretch * run / (runs - 1).max(1)));
+        let lengths = [2 * DAY, 3 * DAY, 4 * DAY, 8 * DAY, 40 * DAY, 40 * DAY, 400 * DAY, 4 * rhythm, 4 * rhythm];
+        at -= stretch + random.pick(&lengths) + random.range(0, 2);
+    }
+    at
+}
+
 /// Starts from the newest back.
 fn starts(random: &mut Random, newest: i64) -> Vec<i64> {
     let rhythm = random.pick(&[900, 1800, HOUR, HOUR, 6 * HOUR, DAY, DAY, DAY, 7 * DAY, 30 * DAY, 365 * DAY]);
@@ -267,8 +283,8 @@ fn starts(random: &mut Random, newest: i64) -> Vec<i64> {
         _ => random.range(40, 120),
     };
     let early_gap = if random.percent(40) { random.range(0, 6) } else { -1 };
-    let mut at = newest;
     let mut starts = Vec::new();
+    let mut at = if random.percent(40) { absences(random, newest, rhythm, &mut starts) } else { newest };
     for place in 0..count {
         // Back to the times of the 32-bit clock, and no further: the years are those of backups.
         if at < 1_190_000_000 {
@@ -276,7 +292,7 @@ fn starts(random: &mut Random, newest: i64) -> Vec<i64> {
         }
         starts.push(at);
         let step = rhythm + random.range(-jitter / 2, jitter / 2 + 1);
-        let gaps = [HOUR, DAY, 6 * DAY, 7 * DAY, 8 * DAY, 40 * DAY, 400 * DAY, 4 * rhythm, 5 * rhythm];
+        let gaps = [HOUR, DAY, 2 * DAY, 3 * DAY, 8 * DAY, 40 * DAY, 400 * DAY, 4 * rhythm, 5 * rhythm];
         at -= match random.range(0, 100) {
             _ if place == early_gap => random.pick(&gaps) + random.range(0, 2),
             0..4 => random.pick(&gaps) + random.range(0, 2),
@@ -306,22 +322,34 @@ fn backup(random: &mut Random, start: i64, complete: i64, moments: &[i64]) -> Ba
     Backup { id, start, complete, tags, pin, verified, stored, previous: None }
 }
 
-/// Lets each say which complete one was the newest when it was made. In some histories some say something else: others
-/// lay between that were dropped since, an older program said nothing, a clock was set back.
+/// Lets the clock go wrong for some runs in a row, up to twice. In the order of the runs.
+fn jump(random: &mut Random, backups: &mut [Backup]) {
+    let count = i64::try_from(backups.len()).unwrap();
+    for _ in 0..random.pick(&[0, 0, 0, 1, 2, 2]) {
+        // Often among the newest ones, which matter most.
+        let reach = if random.percent(50) { 8 } else { count };
+        let first = usize::try_from((count - random.range(0, reach + 1)).max(0)).unwrap();
+        let runs = random.pick(&[1, 1, 2, 5, 100]);
+        let by = random.pick(&[-400 * DAY, -3 * DAY, -DAY, DAY, 5 * DAY, 20 * DAY, 60 * DAY, 400 * DAY]);
+        backups.iter_mut().skip(first).take(runs).for_each(|one| one.start += by);
+    }
+}
+
+/// Lets each say which complete one was the newest, up to its own start, when it was made. In some histories some say
+/// something else: others lay between that were dropped since, an older program said nothing.
 fn chain(random: &mut Random, backups: &mut [Backup]) {
     backups.sort_by_key(|one| (one.start, one.id));
+    jump(random, backups);
     let wrong = random.pick(&[0, 5, 30]);
-    let mut newest = None;
+    let mut complete: Vec<i64> = Vec::new();
     for one in backups {
-        one.previous = newest;
+        one.previous = complete.iter().copied().filter(|start| *start <= one.start).max();
         if random.percent(wrong) {
             let distances = [HOUR, DAY, 2 * DAY, 5 * DAY, 7 * DAY, 8 * DAY, 40 * DAY, 400 * DAY, 0, -DAY];
             let distance = random.pick(&distances) + random.range(-1, 2);
             one.previous = random.percent(80).then_some(one.start - distance);
         }
-        if one.complete {
-            newest = Some(one.start);
-        }
+        complete.extend(one.complete.then_some(one.start));
     }
 }
 

@@ -3,14 +3,14 @@
 //! Each step adds its reason to the snapshots that it keeps, in the order in which reasons are listed. "Newest" is always
 //! the last by start and then id, so equal starts have an order too.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::calendar::{Local, Period, PeriodKey, nanos, seconds};
 use super::keep::Rule;
 use super::reason::Reason;
 use super::span::Span;
-use super::steering::{Moment, Steering};
+use super::steering::{Break, Moment, Steering};
 use super::{Candidate, Decision, Held, Pin, Rules, Verdict};
 use crate::format::node::Timestamp;
 
@@ -98,7 +98,7 @@ impl<'a> Group<'a> {
     fn keep(&mut self) {
         let keep = self.rules.keep;
         let moment = |part: &Part<'_>| Moment { start: part.candidate.start, previous: part.candidate.previous };
-        let Steering { reference, breaks } = Steering::of(&self.complete.iter().map(moment).collect::<Vec<_>>(), keep);
+        let Steering { reference, breaks } = Steering::of(&self.complete.iter().map(moment).collect::<Vec<_>>());
         self.pinned_and_tagged(reference);
         self.newer_than_complete();
         if let Some(verified) = self.complete.iter_mut().find(|part| part.candidate.verified) {
@@ -203,16 +203,19 @@ impl<'a> Group<'a> {
         self.shadow(period, rule, cut, seen);
     }
 
-    /// Keeps those that follow a break, and the newest ones before it.
-    fn next_to(&mut self, breaks: &[usize]) {
+    /// Keeps those that follow a break, the newest ones before it, and those that it was measured by.
+    fn next_to(&mut self, breaks: &[Break]) {
         let before = length(self.floor());
+        let mut places: BTreeSet<usize> = breaks.iter().flat_map(|one| &one.measures).copied().collect();
         let mut next = 0;
-        for &first in breaks {
-            // From the last break on: one reason for each.
-            let from = first.max(next);
-            next = first.saturating_add(before).saturating_add(1);
-            let beside = self.complete.iter_mut().skip(from).take(next.saturating_sub(from));
-            beside.for_each(|part| part.reasons.push(Reason::Gap));
+        for one in breaks {
+            // Each place once, though a floor may reach over many breaks.
+            let from = one.first.max(next);
+            next = one.first.saturating_add(before).saturating_add(1).min(self.complete.len());
+            places.extend(from..next);
+        }
+        for (place, part) in self.complete.iter_mut().enumerate() {
+            part.reasons.extend(places.contains(&place).then_some(Reason::Gap));
         }
     }
 
@@ -544,6 +547,34 @@ mod tests {
         assert_eq!(bench.reasons(&starts), ["", "", "gap", "gap", "last 1 of 1"], "at least one");
         starts[4] = "2026-10-01T12:00:00Z";
         assert_eq!(bench.reasons(&starts), ["", "", "", "", "last 1 of 1"]);
+    }
+
+    #[test]
+    fn what_a_break_was_measured_by_is_remembered_with_it() {
+        let starts = [
+            "2026-05-30T12:00:00Z previous=2026-05-29T12:00:00Z",
+            "2026-05-31T12:00:00Z previous=2026-05-30T12:00:00Z",
+            "2026-06-01T12:00:00Z previous=2026-05-31T12:00:00Z",
+            "2026-06-02T12:00:00Z",
+            "2026-06-03T12:00:00Z",
+            "2026-09-01T12:00:00Z previous=2026-06-03T12:00:00Z",
+        ];
+        let mut bench = Bench::new("last 1");
+        assert_eq!(bench.reasons(&starts), ["", "gap", "gap", "", "gap", "last 1 of 1; gap"]);
+        bench.floor = 4;
+        assert_eq!(bench.reasons(&starts), ["", "gap", "gap", "gap", "gap", "last 1 of 1; gap"], "once");
+    }
+
+    #[test]
+    fn an_hour_after_each_of_two_absences_drops_nothing() {
+        let mut starts = vec!["2026-05-31T02:00:00Z", "2026-06-01T02:00:00Z previous=2026-05-31T02:00:00Z"];
+        starts.push("2026-08-01T02:00:00Z previous=2026-06-01T02:00:00Z");
+        starts.push("2026-08-01T03:00:00Z previous=2026-08-01T02:00:00Z");
+        starts.push("2026-10-01T02:00:00Z previous=2026-08-01T03:00:00Z");
+        let (bench, both) = (Bench::new("within 1d"), "within; gap");
+        assert_eq!(bench.reasons(&starts), ["within", both, both, both, both]);
+        starts.push("2026-10-03T02:00:00Z previous=2026-10-01T02:00:00Z");
+        assert_eq!(bench.reasons(&starts), ["", "", "gap", "gap", "gap", "within"], "regular runs followed");
     }
 
     #[test]

@@ -181,12 +181,6 @@ impl Keep {
         }
     }
 
-    /// The shortest of the spans, nominally.
-    pub(super) fn shortest_span_seconds(&self) -> Option<u64> {
-        let spans = Period::ALL.into_iter().filter_map(|period| self.span(period)).chain(self.within);
-        spans.map(Span::nominal_seconds).min()
-    }
-
     const fn count_mut(&mut self, rule: Rule) -> Option<&mut Option<u32>> {
         Some(match rule {
             Rule::Last => &mut self.last,

@@ -5,7 +5,7 @@
 //! - a snapshot dated in the future is kept and counts for nothing;
 //! - spans are measured from a steering time, the start of the newest complete snapshot, and never from the time of day:
 //!   a machine that was off for a year has lost nothing when it comes back;
-//! - what follows a long break steers only after two days, and what lies next to it is remembered for a month.
+//! - what follows a long break steers only after runs of two days, and what lies next to it is remembered for a month.
 //!
 //! Only complete snapshots count. An incomplete one is kept beside them where it is all that there is: in a day without
 //! a complete one, or after the newest. A group without a complete snapshot, or whose newest one is too old, is *held*:
@@ -71,7 +71,8 @@ pub struct Candidate<'a> {
     pub verified: bool,
     /// When the store took it, by the store's clock.
     pub stored: Option<Timestamp>,
-    /// The start of the newest complete snapshot of its group when it was made, as it says itself.
+    /// The start of the newest complete snapshot of its group that was not after its own, when it was made, as it says
+    /// itself.
     pub previous: Option<Timestamp>,
 }
 

@@ -45,11 +45,40 @@ fn made() -> impl Strategy<Value = Made> {
     )
 }
 
-fn histories() -> impl Strategy<Value = Vec<Made>> {
+/// Each says what it says.
+fn unrelated() -> impl Strategy<Value = Vec<Made>> {
     prop::collection::vec(made(), 0..60).prop_map(|mut history| {
         history.iter_mut().zip(0..).for_each(|(made, id)| made.id = id);
         history
     })
+}
+
+/// Each says which complete one was the newest before it.
+fn chained(mut history: Vec<Made>) -> Vec<Made> {
+    history.sort_by_key(|made| (made.start, made.id));
+    let mut newest = None;
+    for made in &mut history {
+        made.previous = newest;
+        newest = if made.complete { Some(made.start) } else { newest };
+    }
+    history
+}
+
+/// Runs with absences of days to years between them.
+fn with_absences() -> impl Strategy<Value = Vec<Made>> {
+    let hours = prop::sample::select(vec![1, 6, 24, 24, 24, 24, 50, 72, 130, 200, 960, 9600]);
+    prop::collection::vec((made(), hours), 0..30).prop_map(|runs| {
+        let mut seconds = 1_792_800_000;
+        let back = runs.into_iter().zip(0..).map(|((made, hours), back)| {
+            seconds -= hours * 3600;
+            Made { id: 99 - back, start: Timestamp { seconds, nanos: 0 }, stored: None, ..made }
+        });
+        chained(back.collect())
+    })
+}
+
+fn histories() -> impl Strategy<Value = Vec<Made>> {
+    prop_oneof![unrelated(), unrelated().prop_map(chained), with_absences()]
 }
 
 fn count() -> impl Strategy<Value = Option<u32>> {
@@ -81,6 +110,39 @@ fn keeps() -> impl Strategy<Value = Keep> {
     })
 }
 
+const COUNTS: [(&str, u32); 2] = [("", 12), ("", ALL)];
+const SPANS: [(&str, u32); 5] = [("h", 200), ("d", 60), ("w", 9), ("mo", 30), ("y", 30)];
+
+/// What a rule is set to in each of two sets of rules, in one unit: which one of `30d` and `1mo` is longer depends on
+/// where it is counted from.
+fn grown(units: &'static [(&str, u32)]) -> impl Strategy<Value = [Option<String>; 2]> {
+    prop::sample::select(units).prop_flat_map(|(unit, most)| {
+        let text = move |amount: u32| format!("{amount}{unit}");
+        let amount = || prop_oneof![1..9_u32, 1..most];
+        prop_oneof![
+            12 => Just([None, None]),
+            1 => amount().prop_map(move |amount| [None, Some(text(amount))]),
+            4 => (amount(), amount()).prop_map(move |(one, two)| [one.min(two), one.max(two)].map(text).map(Some)),
+        ]
+    })
+}
+
+/// Every rule of the second set keeps as much as that of the first one, or more.
+fn less_and_more() -> impl Strategy<Value = [Keep; 2]> {
+    let (counts, spans) = (prop::collection::vec(grown(&COUNTS), 6), prop::collection::vec(grown(&SPANS), 6));
+    let tag = prop::sample::select(vec![[None, None], [None, Some("x")], [Some("x"), Some("x")]]);
+    (counts, spans, tag).prop_map(|(counts, spans, tag)| {
+        let mut keeps = [Keep::default(), Keep::default()];
+        let tag = tag.map(|tag| tag.map(String::from));
+        for (rule, values) in Keep::RULES.into_iter().zip([counts, spans, vec![tag]].concat()) {
+            for (keep, value) in keeps.iter_mut().zip(values) {
+                value.into_iter().for_each(|value| keep.set(rule, Value::Text(&value)).unwrap());
+            }
+        }
+        keeps
+    })
+}
+
 fn benches() -> impl Strategy<Value = Bench> {
     let zones = prop::sample::select(vec![
         TimeZone::UTC,
@@ -106,7 +168,7 @@ fn is_future(bench: &Bench, made: &Made) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn the_newest_complete_ones_are_never_dropped(bench in benches(), history in histories()) {
@@ -135,22 +197,12 @@ proptest! {
     }
 
     #[test]
-    fn keeping_more_drops_nothing_that_keeping_less_keeps(
-        bench in benches(), history in histories(), rule in prop::sample::select(&Keep::RULES), amount in 1..12_i64,
+    fn a_more_generous_keep_keeps_all_that_another_keeps(
+        bench in benches(), history in histories(), [less, more] in less_and_more(),
     ) {
-        // A span below 7 days also says what a break is, and so what steers.
-        let amount = if rule.starts_with("within") { amount + 6 } else { amount };
-        let (mut less, mut more) = (bench.clone(), bench);
-        if rule == "tags" {
-            more.keep.set(rule, Value::Text("x")).unwrap();
-        } else {
-            for (bench, amount) in [(&mut less, amount), (&mut more, amount + 1)] {
-                let span = format!("{amount}d");
-                let value = if rule.starts_with("within") { Value::Text(&span) } else { Value::Number(amount) };
-                bench.keep.set(rule, value).unwrap();
-            }
-        }
-        for ((made, less), more) in history.iter().zip(kept(&less, &history)).zip(kept(&more, &history)) {
+        let less = kept(&Bench { keep: less, ..bench.clone() }, &history);
+        let more = kept(&Bench { keep: more, ..bench }, &history);
+        for ((made, less), more) in history.iter().zip(less).zip(more) {
             prop_assert!(!less || more, "{made:?}");
         }
     }

@@ -33,7 +33,8 @@ pub enum Reason {
     Within(Rule),
     /// It is incomplete, and lies where the rule keeps complete ones.
     Incomplete(Rule),
-    /// It lies next to a long break: it is the first one after it, or one of the newest before it.
+    /// It lies next to a long break: it is the first one after it, one of the newest before it, or one of those that
+    /// it was measured by.
     Gap,
     /// It is one of the newest complete ones, of which so many always stay.
     Floor(u32),

@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(refused("[repository.a]\nexclude = []").1, "`exclude` belongs into [profile.NAME]");
         assert_eq!(refused("[profile.a]\nkey-file = 1").1, "`key-file` belongs into [family]");
         assert_eq!(refused("[family]\nzebra = 1").1, "known here: key-file, password-file, password-command");
-        assert_eq!(refused("[repository.a]\nzebra = 1").1, "known here: location, require-mount, min-free");
+        assert_eq!(refused("[repository.a]\nzebra = 1").1, "known here: location, require-mount, min-free, keep");
         assert_eq!(refused("zebra = 1").1, "known here: family, repository, defaults, profile");
     }
 
@@ -382,6 +382,18 @@ mod tests {
                 "3: `schedule` in [profile.a] is not supported by this version of bk",
             ),
             ("[profile.a.verify]\nlast = 1", "1: `verify` in [profile.a] is not supported by this version of bk"),
+            ("[defaults]\nverify = {}", "2: `verify` in [defaults] is not supported by this version of bk"),
+        ];
+        for (text, message) in cases {
+            let (found, hint) = refused(text);
+            assert_eq!(found, message);
+            assert_eq!(hint, "remove it; `bk config schema` lists what this version knows");
+        }
+    }
+
+    #[test]
+    fn rules_of_what_to_keep_are_checked_one_by_one() {
+        let cases = [
             ("[repository.a]\nkeep = { }", "2: `keep` in [repository.a] has no rule, and would keep next to nothing"),
             (
                 "[repository.a]\nkeep = { wihtin = \"30d\" }",
@@ -395,14 +407,20 @@ mod tests {
                 "[repository.a]\nkeep = { daily = 0 }",
                 "2: `daily` in [repository.a.keep] cannot be used: `daily` of 0 keeps nothing: leave it out instead",
             ),
-            ("[defaults]\nmax-age = \"26h\"", "2: `max-age` in [defaults] is not supported by this version of bk"),
-            ("[defaults]\nverify = {}", "2: `verify` in [defaults] is not supported by this version of bk"),
+            (
+                "[repository.a]\nkeep = \"30d\"",
+                "2: `keep` in [repository.a] must be a table of rules such as { within = \"30d\" } or { daily = 7, monthly = \"all\" }, not a string",
+            ),
+            (
+                "[repository.a]\nkeep = { tags = [1] }",
+                "2: `tags` in [repository.a.keep] must be a whole number, a text or an array of texts, not an array",
+            ),
         ];
         for (text, message) in cases {
-            let (found, hint) = refused(text);
-            assert_eq!(found, message);
-            assert_eq!(hint, "remove it; `bk config schema` lists what this version knows");
+            assert_eq!(refused(text).0, message);
         }
+        let hint = "write for example { within = \"30d\" }, or remove it: that is the default";
+        assert_eq!(refused("[repository.a]\nkeep = { }").1, hint);
     }
 
     #[test]

@@ -149,6 +149,7 @@ mod tests {
     fn a_span_counts_in_months_days_and_hours() {
         let span: Span = "2y6mo1w3d5h".parse().unwrap();
         assert_eq!((span.months(), span.days(), span.hours()), (30, 10, 5));
+        assert_eq!(span.nominal_seconds(), (2 * 365 + 6 * 30 + 7 + 3) * 86_400 + 5 * 3600);
     }
 
     #[test]

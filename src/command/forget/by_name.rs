@@ -6,7 +6,7 @@ use crate::command::prune::Rest;
 use crate::command::session::{Target, host_name};
 use crate::format::snapshot::Outcome;
 use crate::id::IdPrefix;
-use crate::operation::forget::{Group, forget};
+use crate::operation::forget::{Group, Hold, forget};
 use crate::repository::{SnapshotInfo, Snapshots};
 use crate::retention::Pin;
 use crate::ui::text::{line_text, paths_text, time_text};
@@ -19,6 +19,10 @@ impl ForgetArgs {
         }
         let opened = session.open(target)?;
         let snapshots = Snapshots::load(&opened.repository)?;
+        if let Some((name, _)) = snapshots.facts.damaged.first() {
+            let hold = Hold::DamagedFacts { name: name.clone() };
+            return Err(Failure::new(Exit::Damage, hold.to_string(), hold.hint()));
+        }
         let mut named: Vec<&SnapshotInfo> = Vec::new();
         for id in ids {
             let info = snapshots.by_id(id)?;

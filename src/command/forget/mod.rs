@@ -218,6 +218,7 @@ impl ForgetArgs {
 /// The exit code that a held group gives.
 fn exit_of(plan: &GroupPlan<'_>) -> Exit {
     match &plan.hold {
+        Some(Hold::DamagedFacts { .. }) => Exit::Damage,
         Some(Hold::Anomaly { .. }) => Exit::Anomaly,
         Some(Hold::Rules(Held::Overdue { .. })) => Exit::Overdue,
         _ => Exit::Complete,

@@ -2,6 +2,8 @@
 
 mod plan;
 mod simulate;
+#[cfg(test)]
+mod tests;
 
 pub use plan::{ForgetOptions, Group, GroupPlan, Hold, Policy, plan, unknown_tags};
 pub use simulate::{Simulated, simulate};

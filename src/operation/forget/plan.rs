@@ -71,6 +71,11 @@ pub enum Hold {
         /// In what.
         what: String,
     },
+    /// Pins may be among what cannot be read.
+    DamagedFacts {
+        /// The object.
+        name: String,
+    },
 }
 
 impl fmt::Display for Hold {
@@ -80,6 +85,7 @@ impl fmt::Display for Hold {
             Self::Anomaly { snapshot, what } => {
                 write!(f, "the backup {} was unlike those before it: {what}", snapshot.short())
             }
+            Self::DamagedFacts { name } => write!(f, "{name} is damaged, and may say which snapshots are pinned"),
         }
     }
 }
@@ -93,6 +99,9 @@ impl Hold {
             Self::Anomaly { snapshot, .. } => {
                 format!("look at it with `bk snapshots {0}`; if it was right, `bk accept {0}`", snapshot.short())
             }
+            Self::DamagedFacts { .. } => {
+                "put it back from a copy; or take its file out, look at `bk pin`, and pin again what has to stay".to_owned()
+            }
         }
     }
 
@@ -102,6 +111,7 @@ impl Hold {
         match self {
             Self::Rules(held) => held.code(),
             Self::Anomaly { .. } => "anomaly",
+            Self::DamagedFacts { .. } => "damaged-facts",
         }
     }
 }
@@ -165,7 +175,8 @@ pub fn plan<'a>(snapshots: &'a Snapshots, options: &ForgetOptions<'_>) -> Vec<Gr
         let anomaly = strange
             .filter(|_| !options.despite_anomalies)
             .map(|info| Hold::Anomaly { snapshot: info.id, what: info.snapshot.anomalies.join("; ") });
-        let hold = anomaly.or_else(|| decision.held.map(Hold::Rules));
+        let damaged = snapshots.facts.damaged.first().map(|(name, _)| Hold::DamagedFacts { name: name.clone() });
+        let hold = damaged.or(anomaly).or_else(|| decision.held.map(Hold::Rules));
         let snapshots = members.into_iter().zip(decision.verdicts).collect();
         plans.push(GroupPlan { group, policy, hold, snapshots });
     }

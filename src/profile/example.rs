@@ -19,9 +19,16 @@ location = "/mnt/backup/bk"
 require-mount = "/mnt/backup"
 # Stop before less than this is free.
 min-free = "20GiB"
+# What `bk forget` keeps here; without it the last 30 days. A snapshot stays when one of the rules keeps it, and the
+# newest 3 complete ones always stay. `bk forget --dry-run` says of each why; `--simulate 400d` what is left by then.
+# Everything of the last 7 days, and the newest of each of 30 days:
+keep = { within = "7d", daily = 30 }
 
 [repository.second]
 location = "/mnt/second/bk"
+# Counts: last, hourly, daily, weekly, monthly, yearly; "all" has no limit. Spans (y, mo, w, d, h): within,
+# within-hourly, within-daily, within-weekly, within-monthly, within-yearly. And tags = ["before-upgrade"].
+keep = { daily = 14, weekly = 8, monthly = "all" }
 
 [defaults]
 # Nearest first; without it every repository is used.
@@ -31,6 +38,8 @@ one-file-system = false
 # Copy live SQLite databases through SQLite, so that each copy is whole.
 sqlite = true
 scratch = "/var/tmp/bk"
+# Nothing old is forgotten when the newest complete snapshot is older than this.
+max-age = "26h"
 
 [profile.wiki]
 paths = ["/srv/wiki", "/etc/wiki"]
@@ -43,6 +52,12 @@ exclude-if-present = [".nobackup"]
 exclude-caches = true
 exclude-larger-than = "10GiB"
 tags = ["web"]
+# It is backed up at weekends only.
+max-age = "8d"
+
+# In this repository the profile has rules of its own; in the others those of the repository count.
+[profile.wiki.keep]
+second = { within-daily = "1y", tags = ["before-upgrade"] }
 
 [profile.games]
 # `root` is short for one path.

@@ -4,6 +4,8 @@
 
 mod doctor;
 mod exit_codes;
+mod keep;
+mod past;
 mod profile;
 mod readme;
 mod restore;

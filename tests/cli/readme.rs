@@ -1,6 +1,9 @@
 //! What the README and the manual pages say, works.
 
-use super::Bench;
+use std::time::Duration;
+
+use super::past::{DAY, Past};
+use super::{Bench, text};
 
 const README: &str = include_str!("../../README.md");
 
@@ -99,4 +102,113 @@ fn the_configuration_of_the_readme_is_valid_and_backs_up() {
     bench.expect(0, &with(&["restore", "wiki", "--to", "out"]));
     let below = bench.path("out/wiki").join(bench.path("source").strip_prefix("/").unwrap());
     assert!(below.join("file").exists() && !below.join("cache/x").exists());
+}
+
+/// The blocks of text below a heading, without their fences.
+fn blocks(heading: &str) -> Vec<&'static str> {
+    let section = &README[README.find(heading).unwrap()..];
+    let section = section[3..].find("\n## ").map_or(section, |end| &section[..end + 3]);
+    section.split("```text\n").skip(1).map(|block| block.split("```").next().unwrap()).collect()
+}
+
+/// Ids, times and sizes differ from run to run; everything else does not, blanks included.
+fn masked(line: &str) -> String {
+    let bare = |word: &str| word.trim_matches(|one: char| !one.is_ascii_alphanumeric()).to_owned();
+    let shape = |word: &str| word.replace(|one: char| one.is_ascii_digit(), "9");
+    let is_unit = |word: &str| ["B", "KiB", "MiB", "s"].contains(&bare(word).as_str());
+    let is_size = |word: &str| word.trim_start_matches('(').parse::<f64>().is_ok();
+    let words: Vec<&str> = line.split(' ').collect();
+    let mask = |at: usize| {
+        let word = bare(words[at]);
+        let is_id = word.len() == 8 && word.bytes().all(|one| one.is_ascii_hexdigit());
+        match shape(words[at]).as_str() {
+            _ if is_id => words[at].replace(&word, "IDENTITY"),
+            "9999-99-99" => "YYYY-MM-DD".to_owned(),
+            "99:99:99" => "HH:MM:SS".to_owned(),
+            "99:99:99," => "HH:MM:SS,".to_owned(),
+            _ if words.get(at + 1).is_some_and(|next| is_unit(next)) && is_size(words[at]) => "#".to_owned(),
+            _ if is_unit(words[at]) => words[at].replace(&word, "UNIT"),
+            _ => words[at].to_owned(),
+        }
+    };
+    (0..words.len()).map(mask).collect::<Vec<_>>().join(" ")
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn keeping_and_pruning_say_what_the_readme_says() {
+    let bench = Bench::new();
+    let toml = |start: &str| {
+        let at = README.find(start).unwrap() + "```toml\n".len();
+        &README[at..at + README[at..].find("```").unwrap()]
+    };
+    let config = format!("{}{}", toml("```toml\n[family]"), toml("```toml\n[profile.wiki.keep]"))
+        .replace("require-mount = \"/mnt/ssd\"\n", "")
+        .replace("/mnt/ssd/bk", bench.path("ssd").to_str().unwrap())
+        .replace("/etc/bk/key", bench.path("key").to_str().unwrap())
+        .replace("/mnt/data/wiki", bench.path("source").to_str().unwrap());
+    std::fs::write(bench.path("bk.toml"), config).unwrap();
+    let pages = |seed: u64| {
+        for page in 0..40 {
+            std::fs::write(bench.path(&format!("source/{page}.md")), noise(seed + page, 3000)).unwrap();
+        }
+    };
+    pages(100);
+    bench.expect(0, &["-c", "bk.toml", "init"]);
+    let past = Past::of(&bench.path("ssd"), &bench.path("key"));
+    // Eight nights, in one of which something could not be read.
+    for night in (1..=8).rev() {
+        std::fs::write(bench.path("source/wiki.db"), noise(night, 300_000)).unwrap();
+        bench.expect(0, &["-c", "bk.toml", "backup", "wiki"]);
+        past.redate(night * DAY, |snapshot| {
+            if night == 3 {
+                snapshot.outcome = bk::format::snapshot::Outcome::Incomplete;
+            }
+        });
+    }
+    past.age(Duration::from_secs(2 * DAY));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let blocks = blocks("## Keeping and pruning");
+    assert_eq!(blocks.len(), 5);
+    for (number, block) in blocks.into_iter().enumerate() {
+        match number {
+            2 => past.age(Duration::from_secs(25 * 3600)),
+            3 => pages(200),
+            _ => {}
+        }
+        let mut said = String::new();
+        for line in block.lines().filter_map(|line| line.strip_prefix("$ bk ")) {
+            // An id on the command line is that of the newest.
+            let newest = past.ids().pop().unwrap();
+            let command = match line.split_once(' ') {
+                Some(("accept", _)) => format!("accept {}", &newest[..8]),
+                _ => line.to_owned(),
+            };
+            let words: Vec<&str> = ["-c", "bk.toml"].into_iter().chain(command.split(' ')).collect();
+            // As on a terminal: both streams in one.
+            let both = bench.path("both");
+            let file = std::fs::File::create(&both).unwrap();
+            let mut run = bench.bk(&words);
+            run.env("TZ", "UTC").stdout(file.try_clone().unwrap()).stderr(file);
+            let code = run.status().unwrap().code();
+            let unusual = number == 3 || command == "accept";
+            assert_eq!(code, Some(if unusual { 9 } else { 0 }), "{command}");
+            said += &format!("$ bk {command}\n{}", text(&std::fs::read(&both).unwrap()));
+        }
+        let said = said.replace(&format!(" on {}", host.trim()), " on attic");
+        let [printed, expected] = [said.as_str(), block].map(|text| text.lines().map(masked).collect::<Vec<_>>());
+        assert_eq!(printed, expected, "\n{said}");
+    }
+    // What the section says to do about it.
+    let [.., before, newest] = &past.ids()[..] else { panic!("not two snapshots") };
+    let (out, _) = bench.expect(0, &["-c", "bk.toml", "diff", &before[..8], &newest[..8]]);
+    assert!(out.contains("39.md"), "{out}");
+    bench.expect(0, &["-c", "bk.toml", "restore", &before[..8], "--to", "before"]);
+    let before = bench.path("before/wiki").join(bench.path("source/39.md").strip_prefix("/").unwrap());
+    assert_eq!(std::fs::read(before).unwrap(), noise(139, 3000));
 }

@@ -57,7 +57,8 @@ pub(super) fn anomalies(run: &Snapshot, history: &[&Snapshot]) -> Vec<String> {
     let Some(before) = history.first().filter(|_| parent && run.outcome == Outcome::Complete) else {
         return Vec::new();
     };
-    if before.outcome != Outcome::Complete {
+    // What is dated after this run was made by a clock that was wrong, or by somebody else.
+    if before.outcome != Outcome::Complete || before.start > run.start {
         return Vec::new();
     }
     let Some(now) = measure(before, run) else { return Vec::new() };
@@ -151,6 +152,9 @@ mod tests {
         days[0].anomalies.clear();
         assert_eq!(anomalies(&run(10, 1000, 900, 0), &days.iter().collect::<Vec<_>>()), [""; 0]);
         days[0].outcome = Outcome::Incomplete;
+        assert_eq!(anomalies(&run(10, 1000, 900, 0), &days.iter().collect::<Vec<_>>()), [""; 0]);
+        days[0].outcome = Outcome::Complete;
+        days[0].start.seconds += 100 * 86_400;
         assert_eq!(anomalies(&run(10, 1000, 900, 0), &days.iter().collect::<Vec<_>>()), [""; 0]);
         let mut incomplete = run(10, 1000, 900, 0);
         incomplete.outcome = Outcome::Incomplete;

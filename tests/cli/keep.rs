@@ -1,17 +1,15 @@
-//! What is kept, forgotten and pruned, as its user meets it.
+//! What is kept and forgotten, as its user meets it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bk::format::snapshot::Outcome;
 use serde_json::Value;
 
 use super::past::{DAY, Past};
 use super::{Bench, text};
 
 /// Two repositories with rules of their own, and two profiles.
-const CONFIG: &str = r#"
+pub(super) const CONFIG: &str = r#"
 [family]
 key-file = "HERE/key"
 [repository.ssd]
@@ -28,7 +26,7 @@ paths = ["HERE/source/sub"]
 "#;
 
 impl Bench {
-    fn configured(config: &str) -> Self {
+    pub(super) fn configured(config: &str) -> Self {
         let bench = Self::new();
         bench.configure(config);
         bench.with(0, &["init"]);
@@ -36,19 +34,19 @@ impl Bench {
     }
 
     /// Runs with the configuration, in UTC; gives both streams.
-    fn with(&self, code: i32, arguments: &[&str]) -> (String, String) {
+    pub(super) fn with(&self, code: i32, arguments: &[&str]) -> (String, String) {
         let output = self.bk(&[&["-c", "bk.toml"], arguments].concat()).env("TZ", "UTC").output().unwrap();
         let (out, err) = (text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(code), "bk {arguments:?}\n{out}\n{err}");
         (out, err)
     }
 
-    fn lines(&self, code: i32, arguments: &[&str]) -> Vec<Value> {
+    pub(super) fn lines(&self, code: i32, arguments: &[&str]) -> Vec<Value> {
         let (out, _) = self.with(code, &[&["--json"], arguments].concat());
         out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect()
     }
 
-    fn past(&self, repository: &str) -> Past {
+    pub(super) fn past(&self, repository: &str) -> Past {
         Past::of(&self.path(repository), &self.path("key"))
     }
 
@@ -65,7 +63,7 @@ impl Bench {
     }
 
     /// Every object with its name and bytes.
-    fn files(&self, repository: &str) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(super) fn files(&self, repository: &str) -> Vec<(PathBuf, Vec<u8>)> {
         fn walk(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -92,7 +90,7 @@ fn ids(report: &Value, kept: bool) -> Vec<String> {
 }
 
 /// Names an object and says what to do next.
-fn says(err: &str, named: &[&str]) {
+pub(super) fn says(err: &str, named: &[&str]) {
     for word in named.iter().chain(&["hint: "]) {
         assert!(err.contains(word), "`{word}` is not in:\n{err}");
     }
@@ -320,17 +318,15 @@ fn a_simulation_says_what_the_rules_leave_and_changes_nothing() {
 
 #[test]
 fn what_is_overdue_is_8_and_stays_until_it_is_said_otherwise() {
-    let bench = Bench::configured(&CONFIG.replace("[profile.mail]", "max-age = \"26h\"\n[profile.mail]").replace(
-        "[profile.wiki.keep]\nusb = { daily = 6 }\nmax-age = \"26h\"",
-        "max-age = \"26h\"\n[profile.wiki.keep]\nusb = { daily = 6 }",
-    ));
+    let limits = "[defaults]\nmax-age = \"30d\"\n[profile.wiki]\nmax-age = \"20h\"\n";
+    let bench = Bench::configured(&CONFIG.replace("[profile.wiki]\n", limits));
     bench.with(0, &["backup", "wiki"]);
     let past = bench.past("ssd");
     past.nightly(9);
     past.redate(2 * DAY, |_| {});
     let all = past.ids();
     let (_, err) = bench.with(8, &["-r", "ssd", "forget"]);
-    says(&err, &["at most 26h are allowed"]);
+    says(&err, &["at most 20h are allowed"]);
     let report = &bench.lines(8, &["-r", "ssd", "forget", "-n"])[0];
     assert_eq!(report["groups"][0]["held"]["code"], "overdue");
     assert_eq!(past.ids(), all);

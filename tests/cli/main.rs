@@ -7,6 +7,7 @@ mod exit_codes;
 mod keep;
 mod past;
 mod profile;
+mod prune;
 mod readme;
 mod restore;
 mod secrets;

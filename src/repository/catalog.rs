@@ -183,8 +183,8 @@ pub(super) fn list_packs(repository: &Repository) -> Result<HashMap<PackName, St
         .collect())
 }
 
-/// Blobs in one index object; it is about 40 bytes for each of them.
-const BLOBS_PER_OBJECT: usize = 200_000;
+/// Blobs in one index object; it is about 40 bytes for each of them, and is built in memory.
+const BLOBS_PER_OBJECT: usize = 1 << 16;
 
 /// Replaces index objects by new ones that describe the same packs, but for those in `without`. What is new is read
 /// back before what is old goes, and only the objects named are taken away: whoever adds others meanwhile loses

@@ -21,6 +21,9 @@ const DATA_PACK_LEN: u64 = 32 << 20;
 /// A tree pack is closed at this size, in bytes.
 const TREE_PACK_LEN: u64 = 4 << 20;
 
+/// Or when it has so many blobs: its table is built in memory, several times its length.
+pub(super) const MAX_BLOBS: usize = 1 << 16;
+
 /// The size at which a pack is closed, in bytes.
 #[must_use]
 pub const fn target_len(kind: PackKind) -> u64 {
@@ -48,6 +51,7 @@ pub(super) struct OpenPack {
     length: u64,
     next_number: u32,
     segments: Vec<Segment>,
+    blobs: usize,
 }
 
 impl OpenPack {
@@ -65,6 +69,7 @@ impl OpenPack {
             length: 0,
             next_number: 0,
             segments: Vec::new(),
+            blobs: 0,
             header,
         };
         let header_bytes = pack.header.bytes().to_vec();
@@ -90,6 +95,7 @@ impl OpenPack {
         let buffer = std::mem::take(&mut segment.buffer);
         self.write(&buffer)?;
         let blobs = std::mem::take(&mut segment.blobs);
+        self.blobs += blobs.len();
         self.segments.push(Segment { number, encoding: segment.encoding, stored_len: buffer.len() as u32, blobs });
         Ok(buffer)
     }
@@ -101,7 +107,12 @@ impl OpenPack {
 
     /// Whether it has reached its size.
     pub(super) const fn is_full(&self) -> bool {
-        self.length >= target_len(self.kind)
+        self.length >= target_len(self.kind) || self.blobs >= MAX_BLOBS
+    }
+
+    /// How many blobs are in it.
+    pub(super) const fn blobs(&self) -> usize {
+        self.blobs
     }
 
     /// Moves every segment into `other`, sealed anew, and drops this pack.

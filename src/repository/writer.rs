@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use hashbrown::HashTable;
 
 use super::index::{Index, hash_of};
-use super::packer::{EncodedSegment, OpenPack, seal, target_len};
+use super::packer::{EncodedSegment, MAX_BLOBS, OpenPack, seal, target_len};
 use super::{Repository, RepositoryError};
 use crate::clock::Clock;
 use crate::compress::{Encoder, Encoding};
@@ -27,6 +27,8 @@ const DATA_SEGMENT_LEN: usize = 1 << 20;
 const TREE_SEGMENT_LEN: usize = 128 << 10;
 /// An index object is written after so many packs, so that an interrupted run need not store them again.
 const PACKS_PER_INDEX: usize = 16;
+/// Or after so many blobs: an object is built in memory, several times its length.
+const BLOBS_PER_INDEX: usize = 1 << 16;
 /// Or after so long.
 const INDEX_EVERY: Duration = Duration::from_secs(300);
 
@@ -150,6 +152,7 @@ struct Reserved {
 
 struct PendingIndex {
     packs: Vec<IndexedPack>,
+    blobs: usize,
     last: Duration,
 }
 
@@ -202,7 +205,7 @@ impl<'a> Writer<'a> {
             queued,
             full,
             filled,
-            pending: Mutex::new(PendingIndex { packs: Vec::new(), last: clock.boottime() }),
+            pending: Mutex::new(PendingIndex { packs: Vec::new(), blobs: 0, last: clock.boottime() }),
             written: Mutex::default(),
             error: Mutex::new(None),
             failed: AtomicBool::new(false),
@@ -381,11 +384,14 @@ impl<'a> Writer<'a> {
         self.stats.stored_bytes.fetch_add(indexed.size, Ordering::Relaxed);
         lock(&self.written).push((indexed.name, indexed.size));
         let mut pending = lock(&self.pending);
+        pending.blobs += indexed.segments.iter().map(|segment| segment.blobs.len()).sum::<usize>();
         pending.packs.push(indexed);
         let now = self.clock.boottime();
-        if pending.packs.len() < PACKS_PER_INDEX && now.saturating_sub(pending.last) < INDEX_EVERY {
+        let is_small = pending.packs.len() < PACKS_PER_INDEX && pending.blobs < BLOBS_PER_INDEX;
+        if is_small && now.saturating_sub(pending.last) < INDEX_EVERY {
             return Ok(());
         }
+        pending.blobs = 0;
         pending.last = now;
         let packs = std::mem::take(&mut pending.packs);
         drop(pending);
@@ -468,7 +474,8 @@ impl<'a> Writer<'a> {
             let slots = std::mem::take(&mut lock(self.slots(kind).0).open);
             let mut rest: Vec<_> = slots.iter().filter_map(|slot| lock(slot).pack.take()).collect();
             rest.sort_by_key(OpenPack::length);
-            let fit_in_one = rest.iter().map(OpenPack::length).sum::<u64>() <= target_len(kind);
+            let fit_in_one = rest.iter().map(OpenPack::length).sum::<u64>() <= target_len(kind)
+                && rest.iter().map(OpenPack::blobs).sum::<usize>() <= MAX_BLOBS;
             if fit_in_one && let Some(mut most) = rest.pop() {
                 for pack in rest.drain(..) {
                     pack.merge_into(&mut most)?;

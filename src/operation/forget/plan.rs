@@ -100,7 +100,8 @@ impl Hold {
                 format!("look at it with `bk snapshots {0}`; if it was right, `bk accept {0}`", snapshot.short())
             }
             Self::DamagedFacts { .. } => {
-                "put it back from a copy; or take its file out, look at `bk pin`, and pin again what has to stay".to_owned()
+                "put it back from a copy; or take its file out, look at `bk pin`, and pin again what has to stay"
+                    .to_owned()
             }
         }
     }

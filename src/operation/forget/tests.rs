@@ -142,13 +142,8 @@ fn a_simulation_goes_on_as_the_runs_did_and_changes_nothing() {
     let snapshots = Snapshots::load(&bench.repository).unwrap();
     let policy = |_: &Group| Some(Policy { keep: keep("daily", "7"), max_age: None });
     let now = snapshots.all.last().unwrap().snapshot.start;
-    let options = ForgetOptions {
-        policy: &policy,
-        zone: &TimeZone::UTC,
-        now,
-        even_if_overdue: false,
-        despite_anomalies: false,
-    };
+    let options =
+        ForgetOptions { policy: &policy, zone: &TimeZone::UTC, now, even_if_overdue: false, despite_anomalies: false };
     let plans = plan(&snapshots, &options);
     let simulated = simulate(&snapshots, &plans[0], &TimeZone::UTC, now, 100 * 24 * HOUR);
     assert_eq!(simulated.every_seconds, HOUR);

@@ -246,6 +246,9 @@ fn on_a_full_disk_a_prune_frees_what_was_marked_and_at_once_with_ones_word() {
         disk.fill();
         let (_, err) = bench.with(1, &["-r", "ssd", "backup", "mail"]);
         says(&err, &["no room is left"]);
+        // What is written down about a snapshot needs a little of it too.
+        let (_, err) = bench.with(1, &["-r", "ssd", "pin", "wiki"]);
+        says(&err, &["no room is left"]);
         let before = disk.used();
         let output = bench.bk(&[&["-c", "bk.toml", "-r", "ssd"], arguments].concat()).output().unwrap();
         let said = text(&output.stdout) + &text(&output.stderr);
@@ -256,4 +259,22 @@ fn on_a_full_disk_a_prune_frees_what_was_marked_and_at_once_with_ones_word() {
         bench.with(0, &["-r", "ssd", "prune"]);
         bench.with(0, &["-r", "ssd", "check", "--read-data"]);
     }
+}
+
+#[test]
+fn what_min_free_keeps_is_there_for_forgetting_and_pruning() {
+    let bench = forgotten(CONFIG, 6, 600_000);
+    let past = bench.past("ssd");
+    bench.with(0, &["-r", "ssd", "pin", "wiki~1"]);
+    bench.configure(&CONFIG.replace("keep = { last = 4 }", "keep = { last = 4 }\nmin-free = \"900TiB\""));
+    std::fs::write(bench.path("source/new"), noise(900, 600_000)).unwrap();
+    let (_, err) = bench.with(1, &["-r", "ssd", "backup", "wiki"]);
+    says(&err, &["less than the min-free"]);
+    let [oldest, ..] = &past.ids()[..] else { panic!("nothing is there") };
+    bench.with(0, &["-r", "ssd", "forget", oldest]);
+    let marked = bench.lines(0, &["-r", "ssd", "prune", "--max-unused", "unlimited"]).pop().unwrap();
+    assert!(marked["marked_packs"].as_u64() > Some(0), "{marked}");
+    past.age(Duration::from_secs(25 * 3600));
+    let deleted = bench.lines(0, &["-r", "ssd", "prune", "--max-unused", "unlimited"]).pop().unwrap();
+    assert_eq!(deleted["deleted_packs"], marked["marked_packs"]);
 }

@@ -9,40 +9,40 @@ use crate::ui::{Exit, Failure};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "What is kept (instead of the configuration)")]
 pub struct KeepArgs {
-    /// The newest N complete snapshots, or `all`
+    /// The newest N complete snapshots; `all` of them
     #[arg(long, value_name = "N")]
     keep_last: Option<String>,
-    /// The newest of each of N hours
+    /// The newest of each hour, for the N newest hours that have one; `all` hours
     #[arg(long, value_name = "N")]
     keep_hourly: Option<String>,
-    /// The newest of each of N days
+    /// The newest of each day, for the N newest days that have one; `all` days
     #[arg(long, value_name = "N")]
     keep_daily: Option<String>,
-    /// The newest of each of N weeks
+    /// The newest of each week, for the N newest weeks that have one; `all` weeks
     #[arg(long, value_name = "N")]
     keep_weekly: Option<String>,
-    /// The newest of each of N months
+    /// The newest of each month, for the N newest months that have one; `all` months
     #[arg(long, value_name = "N")]
     keep_monthly: Option<String>,
-    /// The newest of each of N years
+    /// The newest of each year, for the N newest years that have one; `all` years
     #[arg(long, value_name = "N")]
     keep_yearly: Option<String>,
-    /// Everything of this long, such as 30d or 1y6mo
+    /// Everything of the last SPAN, such as 30d or 1y6mo
     #[arg(long, value_name = "SPAN")]
     keep_within: Option<String>,
-    /// The newest of each hour of this long
+    /// The newest of each hour of the last SPAN
     #[arg(long, value_name = "SPAN")]
     keep_within_hourly: Option<String>,
-    /// The newest of each day of this long
+    /// The newest of each day of the last SPAN
     #[arg(long, value_name = "SPAN")]
     keep_within_daily: Option<String>,
-    /// The newest of each week of this long
+    /// The newest of each week of the last SPAN
     #[arg(long, value_name = "SPAN")]
     keep_within_weekly: Option<String>,
-    /// The newest of each month of this long
+    /// The newest of each month of the last SPAN
     #[arg(long, value_name = "SPAN")]
     keep_within_monthly: Option<String>,
-    /// The newest of each year of this long
+    /// The newest of each year of the last SPAN
     #[arg(long, value_name = "SPAN")]
     keep_within_yearly: Option<String>,
     /// Everything with this tag; may be given several times

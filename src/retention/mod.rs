@@ -126,7 +126,9 @@ impl Held {
         match self {
             Self::NoComplete => "make a complete backup first; the report of the last one says what was missing",
             Self::OnlyFuture => "set the clocks of this machine and of the store right, then make a backup",
-            Self::Overdue { .. } => "make a backup first, or say that old ones may go although no new ones come",
+            Self::Overdue { .. } => {
+                "make a backup first, or add --even-if-overdue if old ones may go although no new ones come"
+            }
         }
     }
 }
@@ -134,11 +136,11 @@ impl Held {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoComplete => f.write_str("nothing is dropped: there is no complete snapshot"),
-            Self::OnlyFuture => f.write_str("nothing is dropped: the only complete snapshots are dated in the future"),
+            Self::NoComplete => f.write_str("there is no complete snapshot"),
+            Self::OnlyFuture => f.write_str("the only complete snapshots are dated in the future"),
             Self::Overdue { age, max_age } => write!(
                 f,
-                "nothing is dropped: the newest complete snapshot is {} old, and at most {} are allowed",
+                "the newest complete snapshot is {} old, and at most {} are allowed",
                 long(*age),
                 long(*max_age)
             ),
@@ -191,13 +193,13 @@ mod tests {
 
     #[test]
     fn a_held_group_says_why_and_what_to_do() {
-        assert_eq!(Held::NoComplete.to_string(), "nothing is dropped: there is no complete snapshot");
+        assert_eq!(Held::NoComplete.to_string(), "there is no complete snapshot");
         let [age, max_age] = [5 * 86_400 + 3 * 3600 + 59, 26 * 3600].map(Duration::from_secs);
         let held = Held::Overdue { age, max_age };
-        let said = "nothing is dropped: the newest complete snapshot is 5d 3h old, and at most 26h are allowed";
+        let said = "the newest complete snapshot is 5d 3h old, and at most 26h are allowed";
         assert_eq!(held.to_string(), said);
         let future = Held::OnlyFuture;
-        assert_eq!(future.to_string(), "nothing is dropped: the only complete snapshots are dated in the future");
+        assert_eq!(future.to_string(), "the only complete snapshots are dated in the future");
         let all = [held, future, Held::NoComplete];
         assert_eq!(all.map(|held| held.code()), ["overdue", "only-future", "no-complete"]);
         for (held, says) in all.iter().zip(["make a backup first", "set the clocks", "make a complete backup first"]) {

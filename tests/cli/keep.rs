@@ -293,6 +293,10 @@ fn other_machines_are_left_alone_unless_they_are_meant() {
     assert_eq!(past.ids().len(), 14);
     let out = ssd(&["-n", "--all-hosts"]);
     assert_eq!(out.matches(" on ").count(), 2, "{out}");
+    let (_, err) = bench.with(0, &["-r", "ssd", "forget", "--host", "cellar"]);
+    assert!(err.contains("there is no snapshot of cellar"), "{err}");
+    let (_, err) = bench.with(2, &["-r", "ssd", "forget", "wiki", "--host", "cellar"]);
+    says(&err, &["wiki", "cellar"]);
     let out = ssd(&["--host", "attic", "wiki"]);
     assert!(out.contains(own) && out.contains("6 of 10 snapshots forgotten"), "{out}");
     assert_eq!(past.ids().len(), 8);
@@ -326,7 +330,7 @@ fn what_is_overdue_is_8_and_stays_until_it_is_said_otherwise() {
     past.redate(2 * DAY, |_| {});
     let all = past.ids();
     let (_, err) = bench.with(8, &["-r", "ssd", "forget"]);
-    says(&err, &["at most 20h are allowed"]);
+    says(&err, &["at most 20h are allowed", "--even-if-overdue"]);
     let report = &bench.lines(8, &["-r", "ssd", "forget", "-n"])[0];
     assert_eq!(report["groups"][0]["held"]["code"], "overdue");
     assert_eq!(past.ids(), all);
@@ -363,6 +367,8 @@ fn a_backup_unlike_those_before_it_is_9_until_it_is_accepted() {
     let before = bench.files("ssd");
     let (_, err) = ssd(9, &["forget"]);
     says(&err, &[&newest[..8], "bk accept"]);
+    let (out, _) = ssd(9, &["forget", "-n"]);
+    assert_eq!(out.matches("keep  for now: no rule keeps it").count(), 7, "{out}");
     let report = &bench.lines(9, &["-r", "ssd", "forget", "--keep-last", "1"])[0];
     assert_eq!((&report["groups"][0]["held"]["code"], ids(report, false).len()), (&"anomaly".into(), 0));
     for arguments in [&["prune"][..], &["prune", "-n"], &["prune", "--instant-delete", "--no-other-writer"]] {

@@ -15,6 +15,7 @@ use crate::id::IdPrefix;
 use crate::operation::forget::{ForgetOptions, Group, GroupPlan, Hold, Policy, forget, plan, simulate, unknown_tags};
 use crate::repository::Snapshots;
 use crate::retention::{Held, Span};
+use crate::ui::text::line_text;
 use crate::ui::{Exit, Failure};
 
 /// Let go of old snapshots, and say of each why it stays or goes
@@ -42,7 +43,7 @@ pub struct ForgetArgs {
     /// Afterwards do what `bk prune` does
     #[arg(long, conflicts_with = "simulate")]
     prune: bool,
-    /// Snapshots of this machine instead of those of this one
+    /// Snapshots of the machine HOST instead of those of this one
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
     /// Snapshots of all machines
@@ -167,15 +168,21 @@ impl ForgetArgs {
 
     fn nothing_meant(&self, session: &Session, snapshots: &Snapshots, exit: Exit) -> Result<Exit, Failure> {
         if self.what.is_empty() {
-            session.screen.note("there is no snapshot of this machine; --all-hosts takes those of all");
+            let host = self.host.as_ref().map_or_else(|| "this machine".to_owned(), |host| line_text(host));
+            session.screen.note(&format!("there is no snapshot of {host}; --all-hosts takes those of all machines"));
             return Ok(exit);
         }
         let mut known: Vec<_> = snapshots.all.iter().filter_map(|info| info.snapshot.profile.as_deref()).collect();
         known.sort_unstable();
         known.dedup();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let machine = match &self.host {
+            Some(host) => line_text(host),
+            None if self.all_hosts => "any machine".to_owned(),
+            None => "this machine".to_owned(),
+        };
         Err(Failure::usage(
-            format!("there is no snapshot of {} that this machine made", self.what.join(", ")),
+            format!("there is no snapshot of {} that {machine} made", self.what.join(", ")),
             format!("profiles with snapshots: {known}; --all-hosts takes those of all machines"),
         ))
     }

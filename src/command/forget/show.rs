@@ -55,7 +55,11 @@ pub(super) fn plans(screen: &Screen, repository: &str, plans: &[GroupPlan<'_>], 
         for (info, verdict) in &plan.snapshots {
             let stays = verdict.is_kept() || plan.hold.is_some();
             if dry_run || !stays {
-                let why = if verdict.is_kept() { reasons(&verdict.reasons) } else { "no rule keeps it".to_owned() };
+                let why = match (verdict.is_kept(), stays) {
+                    (true, _) => reasons(&verdict.reasons),
+                    (false, true) => "for now: no rule keeps it".to_owned(),
+                    (false, false) => "no rule keeps it".to_owned(),
+                };
                 let what = if stays { "keep" } else { "forget" };
                 let row = [info.id.short(), time_text(info.snapshot.start), outcome(info).into(), what.into(), why];
                 table.row(row);

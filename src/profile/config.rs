@@ -244,7 +244,10 @@ impl Config {
     /// Where the setting with this full key comes from.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).cloned().unwrap_or_default()
+        // What is in a table such as `keep` comes from where the table does.
+        let inside = |key: &&str| key.matches('.').count() > 1;
+        let mut tables = std::iter::successors(Some(key), |key| Some(key.rsplit_once('.')?.0).filter(inside));
+        tables.find_map(|key| self.origins.get(key)).cloned().unwrap_or_default()
     }
 
     /// The profile of `bk backup PATH`, with what `[defaults]` says.

@@ -150,6 +150,18 @@ fn each_repository_has_its_rules_a_profile_its_own_in_it_and_options_win() {
 }
 
 #[test]
+fn the_configuration_says_where_each_rule_stands() {
+    let bench = Bench::configured(CONFIG);
+    let (out, _) = bench.with(0, &["config", "show"]);
+    for (rule, number) in [("repository.ssd.keep.last = 4 ", 6), ("profile.wiki.keep.usb.daily = 6 ", 12)] {
+        let line = out.lines().find(|line| line.starts_with(rule)).unwrap_or_else(|| panic!("{out}"));
+        assert!(line.ends_with(&format!("bk.toml:{number}")), "{line}");
+    }
+    let default = out.lines().find(|line| line.starts_with("defaults.sqlite")).unwrap();
+    assert!(default.ends_with("# default"), "{default}");
+}
+
+#[test]
 fn a_repository_that_is_away_does_not_keep_the_others_from_it() {
     let bench = Bench::configured(CONFIG);
     bench.nights("wiki", 9);

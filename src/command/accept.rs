@@ -4,10 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::Session;
-use super::pin::noted;
+use super::pin::{everywhere, noted};
 use super::select::{FilterArgs, Selector};
 use crate::format::fact::FactKind;
-use crate::repository::Snapshots;
 use crate::ui::text::{line_text, time_text};
 use crate::ui::{Exit, Failure};
 
@@ -37,46 +36,59 @@ impl AcceptArgs {
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let Some(what) = &self.what else { return list(session) };
         let selector = Selector::parse(what)?;
-        let usual = std::cell::Cell::new(false);
-        let (exit, id, repositories) = noted(session, &selector, &self.filter, |snapshots, id, now| {
+        let usual = std::cell::Cell::new(true);
+        let (exit, noted) = noted(session, &selector, &self.filter, |snapshots, id, now| {
             let strange = snapshots.all.iter().any(|info| info.id == id && !info.snapshot.anomalies.is_empty());
-            usual.set(usual.get() || !strange);
+            usual.set(usual.get() && !strange);
             (strange && !snapshots.facts.is_acknowledged(&id)).then_some((FactKind::AnomalyAcknowledged, now, None))
         })?;
         if usual.get() {
+            let ids: Vec<_> = noted.iter().map(|(_, id)| id.short()).collect();
             return Err(Failure::usage(
-                format!("there was nothing unusual about snapshot {}", id.short()),
+                format!("there was nothing unusual about snapshot {}", ids.join(", ")),
                 "`bk accept` alone lists what waits to be accepted",
             ));
         }
-        if session.screen.json {
-            let message = json!({"message_type": "accept", "id": id.to_string(), "repositories": repositories});
-            session.screen.json_line(&message);
-        } else {
-            session.screen.line(&format!("snapshot {} is accepted in {}", id.short(), repositories.join(", ")));
+        for (repository, id) in noted {
+            if session.screen.json {
+                let message = json!({"message_type": "accept", "id": id.to_string(), "repository": repository});
+                session.screen.json_line(&message);
+            } else {
+                session.screen.line(&format!("snapshot {} is accepted in {repository}", id.short()));
+            }
         }
         Ok(exit)
     }
 }
 
 fn list(session: &Session) -> Result<Exit, Failure> {
-    let (_, snapshots): (_, Snapshots) = session.open_for_reading()?;
-    let waiting: Vec<_> = snapshots.all.iter().filter(|info| snapshots.needs_acceptance(info)).collect();
-    if session.screen.json {
-        let waiting = waiting.iter().map(|info| {
-            json!({"id": info.id.to_string(), "host": info.snapshot.host, "profile": info.snapshot.profile,
-                "anomalies": info.snapshot.anomalies})
-        });
-        session.screen.json_line(&waiting.collect());
-    } else if waiting.is_empty() {
-        session.screen.note("nothing waits to be accepted");
-    } else {
-        for info in &waiting {
+    let (exit, repositories) = everywhere(session)?;
+    let mut all = Vec::new();
+    for (name, snapshots) in &repositories {
+        for info in snapshots.all.iter().filter(|info| snapshots.needs_acceptance(info)) {
+            all.push(json!({
+                "id": info.id.to_string(), "host": info.snapshot.host, "profile": info.snapshot.profile,
+                "repository": name, "anomalies": info.snapshot.anomalies,
+            }));
+            if session.screen.json {
+                continue;
+            }
             let subject = info.snapshot.profile.as_deref().unwrap_or(&info.snapshot.host);
             let (id, time) = (info.id.short(), time_text(info.snapshot.start));
-            session.screen.line(&format!("{id} of {time}, {}:", line_text(subject)));
+            session.screen.line(&format!("{id} of {time}, {}, in {name}:", line_text(subject)));
             info.snapshot.anomalies.iter().for_each(|what| session.screen.line(&format!("  {}", line_text(what))));
+            if let Some(before) = info.snapshot.parent {
+                let before = before.short();
+                session
+                    .screen
+                    .line(&format!("  what changed: `bk diff {before} {id}`; it was right: `bk accept {id}`"));
+            }
         }
     }
-    Ok(if waiting.is_empty() { Exit::Complete } else { Exit::Anomaly })
+    if session.screen.json {
+        session.screen.json_line(&json!(all));
+    } else if all.is_empty() {
+        session.screen.note("nothing waits to be accepted");
+    }
+    Ok(exit.worst(if all.is_empty() { Exit::Complete } else { Exit::Anomaly }))
 }

@@ -47,7 +47,7 @@ impl PinArgs {
         let Some(what) = &self.what else { return list(session) };
         let selector = Selector::parse(what)?;
         let until = self.until.as_deref().map(|text| until(session, text)).transpose()?;
-        noted(session, &selector, &self.filter, |snapshots, id, now| {
+        let (exit, noted) = noted(session, &selector, &self.filter, |snapshots, id, now| {
             let pinned = snapshots.facts.pin(&id) != Pin::None;
             if self.remove && !pinned {
                 return None;
@@ -58,23 +58,23 @@ impl PinArgs {
                 last.map_or(now, |last| now.max(Timestamp { seconds: last.seconds.saturating_add(1), nanos: 0 }));
             let kind = if self.remove { FactKind::Unpinned } else { FactKind::Pinned };
             Some((kind, time, until.map(until_detail)))
-        })
-        .map(|(exit, id, repositories)| {
-            let (verb, end) = match (self.remove, until) {
-                (true, _) => ("is not pinned any more", String::new()),
-                (false, Some(until)) => ("is pinned", format!(" until {}", time_text(until))),
-                (false, None) => ("is pinned", String::new()),
-            };
+        })?;
+        let (verb, end) = match (self.remove, until) {
+            (true, _) => ("is not pinned any more", String::new()),
+            (false, Some(until)) => ("is pinned", format!(" until {}", time_text(until))),
+            (false, None) => ("is pinned", String::new()),
+        };
+        for (repository, id) in noted {
             if session.screen.json {
                 session.screen.json_line(&json!({
                     "message_type": "pin", "id": id.to_string(), "pinned": !self.remove,
-                    "until": until.map(rfc3339), "repositories": repositories,
+                    "until": until.map(rfc3339), "repository": repository,
                 }));
             } else {
-                session.screen.line(&format!("snapshot {} {verb}{end} in {}", id.short(), repositories.join(", ")));
+                session.screen.line(&format!("snapshot {} {verb}{end} in {repository}", id.short()));
             }
-            exit
-        })
+        }
+        Ok(exit)
     }
 }
 
@@ -96,45 +96,56 @@ fn until(session: &Session, text: &str) -> Result<Timestamp, Failure> {
     Ok(time)
 }
 
-/// Adds a fact about the snapshot that `selector` means to every repository that holds it: found in the first one that
-/// can be opened, then by its id. `what` says which fact; with `None` there is nothing to be noted.
+/// Adds a fact about the snapshot that `selector` means to every repository that holds it. `latest` and profiles are
+/// looked up in each of them: what was made at the same time has an id of its own in each. `what` says which fact; with
+/// `None` there is nothing to be noted. Gives the repositories with the snapshot that was meant in them.
 pub(super) fn noted(
     session: &Session,
     selector: &Selector,
     filter: &FilterArgs,
     what: impl Fn(&Snapshots, SnapshotId, Timestamp) -> Option<(FactKind, Timestamp, Option<String>)>,
-) -> Result<(Exit, SnapshotId, Vec<String>), Failure> {
+) -> Result<(Exit, Vec<(String, SnapshotId)>), Failure> {
     let siblings = Siblings::open(session, session.targets(&[])?)?;
-    let mut exit = siblings.tell_unreached(session);
-    let mut id = None;
-    let mut repositories = Vec::new();
-    let mut failure = None;
+    let exit = siblings.tell_unreached(session);
+    let mut all = Vec::new();
+    let mut missed = None;
     for (_, opened) in &siblings.open {
         let snapshots = Snapshots::load(&opened.repository)?;
-        let found = match id {
-            None => selector.find(&snapshots, filter).map(|info| Some(info.id)),
-            Some(id) => Ok(snapshots.all.iter().find(|info| info.id == id).map(|info| info.id)),
-        };
-        match found {
-            Ok(None) => session.screen.note(&format!("{} does not have it", opened.name)),
-            Ok(Some(found)) => {
-                id = Some(found);
-                if let Some((kind, time, detail)) = what(&snapshots, found, session.clock.wall()) {
-                    add(opened, Fact { kind, time, host: host_name(), snapshot: Some(found), pack: None, detail })?;
+        match selector.find(&snapshots, filter).map(|info| info.id) {
+            Ok(id) => {
+                if let Some((kind, time, detail)) = what(&snapshots, id, session.clock.wall()) {
+                    add(opened, Fact { kind, time, host: host_name(), snapshot: Some(id), pack: None, detail })?;
                 }
-                repositories.push(opened.name.clone());
+                all.push((opened.name.clone(), id));
             }
-            Err(error) => failure = Some(error),
+            Err(failure) => {
+                if siblings.open.len() > 1 {
+                    session.screen.note(&format!("{} does not have it", opened.name));
+                }
+                missed = Some(failure);
+            }
         }
     }
-    match (id, failure) {
-        (Some(id), _) => Ok((exit, id, repositories)),
-        (None, Some(failure)) => Err(failure),
-        (None, None) => {
-            exit = exit.worst(Exit::Failed);
-            Err(Failure::new(exit, "no repository could be opened", "see above; run the command again"))
-        }
+    match missed {
+        Some(failure) if all.is_empty() => Err(failure),
+        None if all.is_empty() => Err(Failure::new(
+            exit.worst(Exit::Failed),
+            "no repository could be opened",
+            "see above; run the command again",
+        )),
+        _ => Ok((exit, all)),
     }
+}
+
+/// Every repository that can be opened, with its snapshots, for a list over all of them.
+pub(super) fn everywhere(session: &Session) -> Result<(Exit, Vec<(String, Snapshots)>), Failure> {
+    let siblings = Siblings::open(session, session.targets(&[])?)?;
+    let exit = siblings.tell_unreached(session);
+    let mut all = Vec::new();
+    for (_, opened) in &siblings.open {
+        all.push((opened.name.clone(), Snapshots::load(&opened.repository)?));
+    }
+    Ok((exit, all))
 }
 
 fn add(opened: &Opened, fact: Fact) -> Result<(), Failure> {
@@ -144,36 +155,41 @@ fn add(opened: &Opened, fact: Fact) -> Result<(), Failure> {
 }
 
 fn list(session: &Session) -> Result<Exit, Failure> {
-    let (_, snapshots) = session.open_for_reading()?;
-    let pinned: Vec<_> = snapshots.all.iter().filter(|info| snapshots.facts.pin(&info.id) != Pin::None).collect();
-    let until = |id: &SnapshotId| match snapshots.facts.pin(id) {
-        Pin::Until(until) => Some(until),
-        _ => None,
-    };
+    let (exit, repositories) = everywhere(session)?;
+    let titles = [
+        ("ID", Align::Left),
+        ("TIME", Align::Left),
+        ("PROFILE OR PATHS", Align::Left),
+        ("REPOSITORY", Align::Left),
+        ("PINNED", Align::Left),
+    ];
+    let (mut table, mut all) = (Table::new(&titles), Vec::new());
+    for (name, snapshots) in &repositories {
+        for info in &snapshots.all {
+            let until = match snapshots.facts.pin(&info.id) {
+                Pin::None => continue,
+                Pin::Forever => None,
+                Pin::Until(until) => Some(until),
+            };
+            all.push(json!({
+                "id": info.id.to_string(), "time": rfc3339(info.snapshot.start), "host": info.snapshot.host,
+                "profile": info.snapshot.profile, "repository": name, "until": until.map(rfc3339),
+            }));
+            let subject = match &info.snapshot.profile {
+                Some(profile) => line_text(profile),
+                None => paths_text(info.snapshot.roots.iter().map(|root| root.path.as_slice()), 2),
+            };
+            let pin =
+                until.map_or_else(|| "until it is taken away".to_owned(), |time| format!("until {}", time_text(time)));
+            table.row([info.id.short(), time_text(info.snapshot.start), subject, name.clone(), pin]);
+        }
+    }
     if session.screen.json {
-        let pinned = pinned.iter().map(|info| {
-            json!({"id": info.id.to_string(), "time": rfc3339(info.snapshot.start), "host": info.snapshot.host,
-                "profile": info.snapshot.profile, "until": until(&info.id).map(rfc3339)})
-        });
-        session.screen.json_line(&pinned.collect());
-        return Ok(Exit::Complete);
-    }
-    if pinned.is_empty() {
+        session.screen.json_line(&json!(all));
+    } else if table.is_empty() {
         session.screen.note("nothing is pinned");
-        return Ok(Exit::Complete);
+    } else {
+        table.lines().iter().for_each(|line| session.screen.line(line));
     }
-    let titles =
-        [("ID", Align::Left), ("TIME", Align::Left), ("PROFILE OR PATHS", Align::Left), ("PINNED", Align::Left)];
-    let mut table = Table::new(&titles);
-    for info in pinned {
-        let subject = match &info.snapshot.profile {
-            Some(profile) => line_text(profile),
-            None => paths_text(info.snapshot.roots.iter().map(|root| root.path.as_slice()), 2),
-        };
-        let pin = until(&info.id)
-            .map_or_else(|| "until it is taken away".to_owned(), |time| format!("until {}", time_text(time)));
-        table.row([info.id.short(), time_text(info.snapshot.start), subject, pin]);
-    }
-    table.lines().iter().for_each(|line| session.screen.line(line));
-    Ok(Exit::Complete)
+    Ok(exit)
 }

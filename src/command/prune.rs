@@ -5,8 +5,10 @@ use serde_json::json;
 
 use super::{Opened, Session};
 use crate::id::IdPrefix;
-use crate::operation::prune::{Others, PruneOptions, PrunePlan, PruneStats, Waste, apply, plan};
+use crate::operation::prune::{Others, PruneError, PruneOptions, PrunePlan, PruneStats, Waste, apply, plan};
+use crate::repository::RepositoryError;
 use crate::size::ByteSize;
+use crate::store::StoreError;
 use crate::ui::text::{count, number, time_text};
 use crate::ui::{Exit, Failure};
 
@@ -143,7 +145,18 @@ pub(super) fn prune(session: &Session, opened: &Opened, rest: &Rest) -> Result<E
     let summary = Summary::of(&planned);
     let applied = apply(&opened.repository, planned, &options, &session.clock, &*progress);
     progress.finish();
-    let stats = applied?;
+    let stats = applied.map_err(|error| {
+        let is_full = matches!(&error, PruneError::Repository(RepositoryError::Store(StoreError::Full { .. })));
+        let mut failure = Failure::from(error);
+        if is_full {
+            failure.hint = Some(
+                "nothing that was marked may be deleted yet; free it now with `bk prune --instant-delete \
+                 --no-other-writer` while no backup runs"
+                    .to_owned(),
+            );
+        }
+        failure
+    })?;
     show_stats(session, opened, &summary, &stats);
     Ok(if stats.without_room { Exit::Incomplete } else { Exit::Complete })
 }
@@ -156,6 +169,7 @@ struct Summary {
     waiting_until: Option<String>,
     unsure: bool,
     marked_bytes: u64,
+    left: (u64, u64),
 }
 
 impl Summary {
@@ -167,6 +181,7 @@ impl Summary {
             waiting_until: plan.waiting_until.map(time_text),
             unsure: plan.unsure,
             marked_bytes: plan.marked.bytes,
+            left: (plan.young.packs + plan.unfinished.packs, plan.young.bytes + plan.unfinished.bytes),
         }
     }
 }
@@ -230,7 +245,8 @@ fn show_plan(session: &Session, opened: &Opened, plan: &PrunePlan) {
     if plan.is_empty() {
         screen.line("nothing is to be done");
     } else {
-        screen.line(&format!("frees    {}", ByteSize(plan.freed_bytes())));
+        let later = if plan.marked.packs > 0 { ", what is marked now a day later" } else { "" };
+        screen.line(&format!("frees    {}{later}", ByteSize(plan.freed_bytes())));
     }
 }
 
@@ -276,6 +292,10 @@ fn show_stats(session: &Session, opened: &Opened, summary: &Summary, stats: &Pru
             packs(summary.waiting),
             waits(summary.waiting_until.clone(), summary.unsure)
         ));
+    }
+    if summary.left.0 > 0 {
+        let left = packs(summary.left);
+        screen.line(&format!("{left} left: stored less than a day ago, or by a run that may go on"));
     }
     if stats.without_room {
         screen.warning(

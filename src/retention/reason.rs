@@ -87,7 +87,7 @@ impl Reason {
                     Rule::Per(*period).name()
                 )
             }
-            Self::Within(rule) => format!("within the span of `{}`", rule.name()),
+            Self::Within(rule) => format!("young enough for `{}`", rule.name()),
             Self::Incomplete(rule) => incomplete(*rule),
             Self::Gap => "next to a long break".into(),
             Self::Floor(1) => "the newest complete one".into(),
@@ -155,7 +155,7 @@ mod tests {
                 "oldest monthly",
                 "the oldest one: the backups do not go back as far as `monthly` keeps them",
             ),
-            (Reason::Within(Rule::Within), "within", "within the span of `within`"),
+            (Reason::Within(Rule::Within), "within", "young enough for `within`"),
             (
                 Reason::Within(Rule::WithinPer(Period::Week)),
                 "within-weekly",

@@ -42,7 +42,7 @@ pub enum SpanError {
     /// Nothing at all.
     #[error("`{0}` is no time at all; leave it out instead")]
     Zero(String),
-    /// Longer than [`MAX_YEARS`].
+    /// Longer than anybody keeps backups.
     #[error("`{0}` is too long: a span is at most {MAX_YEARS}y")]
     TooLong(String),
 }

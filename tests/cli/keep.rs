@@ -203,7 +203,7 @@ fn a_snapshot_is_forgotten_by_its_id_unless_it_is_pinned_or_the_last() {
     ssd(2, &["forget", short(2)]);
     ssd(0, &["forget", short(2), "--even-the-last"]);
     assert!(past.ids().is_empty());
-    let (_, err) = ssd(1, &["forget", short(2)]);
+    let (_, err) = ssd(2, &["forget", short(2)]);
     says(&err, &[short(2), "bk snapshots"]);
 }
 
@@ -403,4 +403,32 @@ fn a_backup_unlike_those_before_it_is_9_until_it_is_accepted() {
     ssd(0, &["forget", "--prune"]);
     assert_eq!(past.ids().len(), 4);
     bench.is_whole();
+}
+
+#[test]
+fn with_two_repositories_each_has_its_own_snapshot_pinned_accepted_and_forgotten() {
+    let bench = Bench::configured(CONFIG);
+    pages(&bench, 100);
+    bench.with(0, &["backup", "wiki"]);
+    pages(&bench, 200);
+    bench.with(9, &["backup", "wiki"]);
+    let (out, _) = bench.with(9, &["accept"]);
+    assert!(out.contains("in ssd:") && out.contains("in usb:"), "{out}");
+    let (out, _) = bench.with(0, &["accept", "wiki"]);
+    assert!(out.contains("accepted in ssd") && out.contains("accepted in usb"), "{out}");
+    bench.with(0, &["accept"]);
+    bench.with(0, &["forget"]);
+    let (out, _) = bench.with(0, &["pin", "wiki"]);
+    assert!(out.contains("is pinned in ssd") && out.contains("is pinned in usb"), "{out}");
+    let (out, _) = bench.with(0, &["pin"]);
+    assert_eq!(out.lines().count(), 3, "{out}");
+    // One of its own in each: what is named by its id is in one of them only, and a word that fits nothing is refused.
+    let ids = bench.past("usb").ids();
+    let (out, err) = bench.with(0, &["forget", &ids[0][..8]]);
+    assert!(out.contains("forgot") && err.contains("ssd does not have"), "{out}{err}");
+    bench.with(0, &["-r", "ssd", "backup", "mail"]);
+    let (_, err) = bench.with(0, &["forget", "mail"]);
+    assert!(err.contains("usb has no snapshot of mail"), "{err}");
+    let (_, err) = bench.with(2, &["forget", "wiki", "nobody"]);
+    says(&err, &["nobody"]);
 }

@@ -1,6 +1,6 @@
 //! Snapshots that are forgotten because somebody named them.
 
-use super::{ForgetArgs, prune};
+use super::{ForgetArgs, Found, prune};
 use crate::command::Session;
 use crate::command::prune::Rest;
 use crate::command::session::{Target, host_name};
@@ -13,7 +13,13 @@ use crate::ui::text::{line_text, paths_text, time_text};
 use crate::ui::{Exit, Failure};
 
 impl ForgetArgs {
-    pub(super) fn by_name(&self, session: &Session, target: &Target, ids: &[IdPrefix]) -> Result<Exit, Failure> {
+    pub(super) fn by_name(
+        &self,
+        session: &Session,
+        target: &Target,
+        ids: &[IdPrefix],
+        found: &mut Found,
+    ) -> Result<Exit, Failure> {
         if self.simulate.is_some() || self.keep.keep()?.is_some() {
             return Err(Failure::usage("rules have no say in what is forgotten by name", "leave out either"));
         }
@@ -25,7 +31,12 @@ impl ForgetArgs {
         }
         let mut named: Vec<&SnapshotInfo> = Vec::new();
         for id in ids {
+            if !snapshots.all.iter().any(|info| id.matches(&info.id.0)) {
+                session.screen.note(&format!("{} does not have {id}", opened.name));
+                continue;
+            }
             let info = snapshots.by_id(id)?;
+            found.ids.push(id.clone());
             if named.iter().all(|other| other.id != info.id) {
                 named.push(info);
             }

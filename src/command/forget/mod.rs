@@ -3,6 +3,8 @@
 mod by_name;
 mod show;
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use jiff::tz::TimeZone;
 
@@ -62,6 +64,17 @@ pub struct ForgetArgs {
     keep: KeepArgs,
 }
 
+/// What of all that was named has been found, in any repository.
+#[derive(Default)]
+struct Found {
+    ids: Vec<IdPrefix>,
+    profiles: BTreeSet<String>,
+    /// Profiles that have snapshots.
+    known: BTreeSet<String>,
+    /// Whether anything was.
+    any: bool,
+}
+
 impl ForgetArgs {
     /// Runs the command.
     ///
@@ -87,12 +100,16 @@ impl ForgetArgs {
         let targets = session.targets(&[])?;
         let several = targets.len() > 1;
         let mut exit = Exit::Complete;
+        let mut found = Found::default();
         for target in targets {
             if several && !session.screen.json {
                 session.screen.line(&format!("{} ({})", target.name, target.location));
             }
-            let done =
-                if ids.is_empty() { self.by_rules(session, &target) } else { self.by_name(session, &target, &ids) };
+            let done = if ids.is_empty() {
+                self.by_rules(session, &target, &mut found)
+            } else {
+                self.by_name(session, &target, &ids, &mut found)
+            };
             exit = exit.worst(match done {
                 Ok(done) => done,
                 Err(failure) if failure.exit == Exit::Interrupted || !several => return Err(failure),
@@ -102,7 +119,42 @@ impl ForgetArgs {
                 }
             });
         }
+        // What cannot be reached may hold what was named.
+        if exit != Exit::Failed && exit != Exit::NoRepository {
+            self.refuse_unknown(&ids, &found)?;
+        }
         Ok(exit)
+    }
+
+    /// What was named and is in none of the repositories.
+    fn refuse_unknown(&self, ids: &[IdPrefix], found: &Found) -> Result<(), Failure> {
+        if let Some(id) = ids.iter().find(|id| !found.ids.contains(*id)) {
+            return Err(Failure::usage(format!("there is no snapshot {id}"), "see `bk snapshots`"));
+        }
+        let machine = match &self.host {
+            Some(host) => line_text(host),
+            None if self.all_hosts => "any machine".to_owned(),
+            None => "this machine".to_owned(),
+        };
+        let known = if found.known.is_empty() {
+            "none".to_owned()
+        } else {
+            found.known.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+        };
+        let profiles = self.what.iter().filter(|_| ids.is_empty());
+        if let Some(profile) = profiles.into_iter().find(|profile| !found.profiles.contains(*profile)) {
+            return Err(Failure::usage(
+                format!("there is no snapshot of {profile} that {machine} made"),
+                format!("profiles with snapshots: {known}; --all-hosts takes those of all machines"),
+            ));
+        }
+        if self.host.is_some() && !found.any {
+            return Err(Failure::usage(
+                format!("there is no snapshot that {machine} made"),
+                "see the hosts in `bk snapshots`; --all-hosts takes those of all machines",
+            ));
+        }
+        Ok(())
     }
 
     /// Whether a group is meant.
@@ -113,9 +165,10 @@ impl ForgetArgs {
         profiles && (self.all_hosts || group.host == host)
     }
 
-    fn by_rules(&self, session: &Session, target: &Target) -> Result<Exit, Failure> {
+    fn by_rules(&self, session: &Session, target: &Target, found: &mut Found) -> Result<Exit, Failure> {
         let opened = session.open(target)?;
         let snapshots = Snapshots::load(&opened.repository)?;
+        found.known.extend(snapshots.all.iter().filter_map(|info| info.snapshot.profile.clone()));
         let mut exit = Exit::Complete;
         for (name, reason) in &snapshots.damaged {
             session
@@ -140,8 +193,13 @@ impl ForgetArgs {
             despite_anomalies: self.despite_anomalies,
         };
         let plans = plan(&snapshots, &options);
+        found.any |= !plans.is_empty();
+        found.profiles.extend(plans.iter().filter_map(|plan| plan.group.profile.clone()));
         if plans.is_empty() {
-            return self.nothing_meant(session, &snapshots, exit);
+            let what = if self.what.is_empty() { "this machine".to_owned() } else { self.what.join(", ") };
+            let what = self.host.as_ref().map_or(what, |host| line_text(host));
+            session.screen.note(&format!("{} has no snapshot of {what}", opened.name));
+            return Ok(exit);
         }
         if let Some(span) = self.simulate {
             let seconds = i64::try_from(span.nominal_seconds()).unwrap_or(i64::MAX);
@@ -164,27 +222,6 @@ impl ForgetArgs {
             exit = exit.worst(prune(session, &opened, &rest)?);
         }
         Ok(exit)
-    }
-
-    fn nothing_meant(&self, session: &Session, snapshots: &Snapshots, exit: Exit) -> Result<Exit, Failure> {
-        if self.what.is_empty() {
-            let host = self.host.as_ref().map_or_else(|| "this machine".to_owned(), |host| line_text(host));
-            session.screen.note(&format!("there is no snapshot of {host}; --all-hosts takes those of all machines"));
-            return Ok(exit);
-        }
-        let mut known: Vec<_> = snapshots.all.iter().filter_map(|info| info.snapshot.profile.as_deref()).collect();
-        known.sort_unstable();
-        known.dedup();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        let machine = match &self.host {
-            Some(host) => line_text(host),
-            None if self.all_hosts => "any machine".to_owned(),
-            None => "this machine".to_owned(),
-        };
-        Err(Failure::usage(
-            format!("there is no snapshot of {} that {machine} made", self.what.join(", ")),
-            format!("profiles with snapshots: {known}; --all-hosts takes those of all machines"),
-        ))
     }
 
     /// A tag that no snapshot has is probably misspelt, and everything that was to be kept by it would go.

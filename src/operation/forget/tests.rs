@@ -13,7 +13,7 @@ use crate::format::snapshot::Snapshot;
 use crate::operation::bench::{Bench, file, folder};
 use crate::repository::Snapshots;
 use crate::retention::{Held, Keep, Value};
-use crate::store::{Area, Store};
+use crate::store::Area;
 
 const HOUR: i64 = 3600;
 

@@ -32,7 +32,10 @@ pub struct Listed {
 /// - An object is visible whole or not at all.
 /// - Whoever reads or lists after a put returned sees the object.
 /// - A list is complete or an error; a failing store never looks like an empty one.
-/// - An object that exists is never replaced.
+/// - An object that exists is never replaced by other bytes. Where a store can tell, a second put of a name is
+///   [`StoreError::Exists`]. Many remote stores cannot: there a second put of *equal* bytes may succeed, and one of
+///   others never comes, since every name holds the hash of the bytes.
+/// - It may be used from many threads at once.
 pub trait Store: Send + Sync {
     /// Where this is, for people; holds no secret.
     fn location(&self) -> String;
@@ -52,7 +55,7 @@ pub trait Store: Send + Sync {
     /// Keeps `bytes` under a new name.
     ///
     /// # Errors
-    /// [`StoreError::Exists`] when the name is taken; others as they come, and then nothing is visible, or,
+    /// [`StoreError::Exists`] when the name is taken and the store can tell; others as they come, and then nothing is visible, or,
     /// when the answer was lost, all of it.
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
 

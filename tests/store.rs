@@ -1,0 +1,27 @@
+//! Every store keeps what [`Store`] promises: one suite of claims, run on each of them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+#[path = "store/claims.rs"]
+mod claims;
+
+use bk::store::LocalStore;
+use claims::{Names, every_claim_holds};
+use support::MemoryStore;
+
+#[test]
+fn a_store_in_memory_keeps_every_promise() {
+    every_claim_holds(&MemoryStore::new(), Names::Exclusive);
+}
+
+#[test]
+fn a_folder_keeps_every_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("repository");
+    let store = LocalStore::create(&path).unwrap();
+    every_claim_holds(&store, Names::Exclusive);
+    drop(store);
+    every_claim_holds(&LocalStore::open(&path).unwrap(), Names::Exclusive);
+}

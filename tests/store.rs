@@ -6,6 +6,12 @@ mod support;
 
 #[path = "store/claims.rs"]
 mod claims;
+#[path = "store/s3.rs"]
+mod s3;
+#[path = "support/s3_server.rs"]
+mod s3_server;
+#[path = "store/webdav.rs"]
+mod webdav;
 
 use bk::store::LocalStore;
 use claims::{Names, every_claim_holds};

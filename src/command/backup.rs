@@ -20,7 +20,7 @@ use crate::profile::{ChunkChoice, Profile};
 use crate::size::ByteSize;
 use crate::source::command::{CommandError, Program};
 use crate::source::exclude::Rules;
-use crate::store::{LocalStore, Location};
+use crate::store::LocalStore;
 use crate::ui::text::{count, duration, path_text};
 use crate::ui::{Exit, Failure};
 
@@ -352,8 +352,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn open_or_create(session: &Session, target: &super::session::Target) -> Result<Opened, Failure> {
-    let Location::Local(path) = &target.location;
-    if target.embedded && !LocalStore::is_finished(path) {
+    if target.embedded && target.location.local().is_some_and(|path| !LocalStore::is_finished(path)) {
         let created = create::create(session, target, None)?;
         create::announce(session, target);
         return Ok(created);

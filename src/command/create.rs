@@ -6,13 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::session::{Target, ask, check_mounted, host_name, read_secret};
+use super::session::{Target, ask, check_mounted, host_name, read_secret, server_credentials};
 use super::{Opened, Session};
 use crate::clock::Clock;
 use crate::crypto::{KeyFile, Keys, Passphrase};
 use crate::format::key_slot::Credential;
 use crate::repository::{Repository, RepositoryError, note};
-use crate::store::{LocalStore, Location, Store, StoreError};
+use crate::store::{LocalStore, Location, RemoteStore, Store, StoreError};
 use crate::ui::{Exit, Failure};
 
 /// Makes the repository of `target`: a sibling of another that is open, with its keys, or the first of a family, with
@@ -23,12 +23,9 @@ use crate::ui::{Exit, Failure};
 /// then; it is used by the next attempt.
 pub fn create(session: &Session, target: &Target, sibling: Option<&Repository>) -> Result<Opened, Failure> {
     check_mounted(target)?;
-    let Location::Local(path) = &target.location;
-    refuse_occupied(path)?;
     let created = session.clock.wall();
-    let make_store = || -> Result<Arc<dyn Store>, Failure> {
-        Ok(Arc::new(LocalStore::create(path)?.with_min_free(target.min_free_bytes)))
-    };
+    let place = Place::look(target)?;
+    let make_store = || place.make(target);
     let repository = match sibling {
         Some(sibling) => sibling.create_sibling(make_store()?, created)?,
         None => {
@@ -39,6 +36,42 @@ pub fn create(session: &Session, target: &Target, sibling: Option<&Repository>) 
         }
     };
     Ok(Opened { name: target.name.clone(), repository })
+}
+
+/// A place that may be used for a new repository.
+enum Place<'a> {
+    Folder(&'a Path),
+    Remote(Arc<dyn Store>),
+}
+
+impl<'a> Place<'a> {
+    /// Refuses what holds anything, before a key is made for it.
+    fn look(target: &'a Target) -> Result<Self, Failure> {
+        match &target.location {
+            Location::Local(path) => refuse_occupied(path).map(|()| Self::Folder(path)),
+            Location::Remote(remote) => {
+                let store = RemoteStore::create(remote, &target.remote, server_credentials(target, remote)?);
+                store.map(|store| Self::Remote(Arc::new(store))).map_err(occupied)
+            }
+        }
+    }
+
+    fn make(&self, target: &Target) -> Result<Arc<dyn Store>, Failure> {
+        match self {
+            Self::Folder(path) => Ok(Arc::new(LocalStore::create(path)?.with_min_free(target.min_free_bytes))),
+            Self::Remote(store) => Ok(Arc::clone(store)),
+        }
+    }
+}
+
+/// To name a place that is in use is a mistake of the user.
+fn occupied(error: StoreError) -> Failure {
+    let is_occupied = matches!(error, StoreError::NotEmpty { .. });
+    let mut failure = Failure::from(error);
+    if is_occupied {
+        failure.exit = Exit::Usage;
+    }
+    failure
 }
 
 /// Says where a new repository and its key are, and what they are worth.
@@ -66,9 +99,7 @@ fn refuse_occupied(path: &Path) -> Result<(), Failure> {
     if !path.exists() || LocalStore::is_unfinished(path).unwrap_or(false) {
         return Ok(());
     }
-    let mut failure = Failure::from(StoreError::NotEmpty { location: path.display().to_string() });
-    failure.exit = Exit::Usage;
-    Err(failure)
+    Err(occupied(StoreError::NotEmpty { location: path.display().to_string() }))
 }
 
 /// What shall open the first repository of a family.

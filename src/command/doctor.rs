@@ -14,7 +14,7 @@ use crate::job::Plan;
 use crate::job::examine::{self, Finding, Level};
 use crate::profile::{Profile, Service, State};
 use crate::repository::Snapshots;
-use crate::store::{LocalStore, Location};
+use crate::store::LocalStore;
 use crate::ui::screen::Verbosity;
 use crate::ui::text::{count, line_text, time_text, wrapped};
 use crate::ui::{Exit, Failure};
@@ -125,11 +125,11 @@ fn targets(session: &Session, profiles: &[Profile]) -> Result<Vec<Target>, Failu
 }
 
 fn repository(session: &Session, target: &Target, plans: &[(String, Plan)]) -> Vec<Finding> {
-    let Location::Local(path) = &target.location;
+    let path = target.location.local();
     let opened = match session.open(target) {
         Ok(opened) => opened,
-        Err(_) if target.embedded && !LocalStore::is_finished(path) => {
-            let message = format!("{} is not there yet", path.display());
+        Err(_) if target.embedded && path.is_some_and(|path| !LocalStore::is_finished(path)) => {
+            let message = format!("{} is not there yet", target.location);
             return vec![Finding::new(Level::Note, "repository", message, "the first backup makes it")];
         }
         Err(failure) => {
@@ -143,12 +143,13 @@ fn repository(session: &Session, target: &Target, plans: &[(String, Plan)]) -> V
     }
     findings.push(match opened.repository.check_writable() {
         Err(error) => Finding::new(Level::Problem, "repository", error.to_string(), error.hint()),
-        Ok(()) if accessat(CWD, path.join("packs"), Access::WRITE_OK, AtFlags::EACCESS).is_err() => {
-            let message = format!("{} can be opened, and cannot be written by this user", path.display());
+        Ok(()) if path.is_some_and(|path| !may_write(&path.join("packs"))) => {
+            let message = format!("{} can be opened, and cannot be written by this user", target.location);
             let hint = "run bk as the user who may write there; see that it is not mounted read-only";
             Finding::new(Level::Problem, "repository", message, hint)
         }
-        Ok(()) => Finding::ok("repository", format!("{} opens and can be written", path.display())),
+        Ok(()) if path.is_none() => Finding::ok("repository", format!("{} opens", target.location)),
+        Ok(()) => Finding::ok("repository", format!("{} opens and can be written", target.location)),
     });
     let newest = match Snapshots::load(&opened.repository) {
         Err(error) => {
@@ -160,6 +161,7 @@ fn repository(session: &Session, target: &Target, plans: &[(String, Plan)]) -> V
             snapshots.all.last().map(|info| info.snapshot.statistics)
         }
     };
+    let Some(path) = path else { return findings };
     match examine::free_bytes(path) {
         Ok(free) => findings.push(examine::repository_room(free, target.min_free_bytes, newest.as_ref())),
         Err(error) => findings.push(Finding::new(
@@ -171,6 +173,10 @@ fn repository(session: &Session, target: &Target, plans: &[(String, Plan)]) -> V
     }
     findings.extend(same_disk(path, plans));
     findings
+}
+
+fn may_write(path: &std::path::Path) -> bool {
+    accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 fn of_snapshots(snapshots: &Snapshots) -> Finding {
@@ -198,13 +204,8 @@ fn same_disk(path: &std::path::Path, plans: &[(String, Plan)]) -> Option<Finding
 
 /// What all profiles share.
 fn machine(session: &Session, targets: &[Target], plans: &[(String, Plan)]) -> Result<Vec<Finding>, Failure> {
-    let repositories: Vec<PathBuf> = targets
-        .iter()
-        .map(|target| {
-            let Location::Local(path) = &target.location;
-            path.clone()
-        })
-        .collect();
+    let repositories: Vec<PathBuf> =
+        targets.iter().filter_map(|target| target.location.local().map(std::path::Path::to_owned)).collect();
     let mut findings = Vec::new();
     let mut keys: Vec<(&str, PathBuf)> = Vec::new();
     for target in targets {

@@ -13,6 +13,8 @@ use crate::crypto::{KeyFile, Passphrase};
 use crate::format::key_slot::Credential;
 use crate::profile::{self, Config, Environment, Given, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
+use crate::store::location::Remote;
+use crate::store::remote::{Credentials, RemoteStore, Settings};
 use crate::store::{LocalStore, Location, Store, StoreError};
 use crate::ui::{Exit, Failure, Screen};
 
@@ -50,8 +52,28 @@ pub struct Target {
     pub require_mount: Option<PathBuf>,
     /// Bytes to be kept free.
     pub min_free_bytes: u64,
+    /// How its server is spoken to, when it is on another machine.
+    pub remote: Settings,
+    /// File that holds the credentials for its server.
+    pub credentials_file: Option<PathBuf>,
     /// Whether it is the one that needs no configuration.
     pub embedded: bool,
+}
+
+impl Target {
+    /// One of which nothing but its place is said.
+    #[must_use]
+    pub fn plain(name: &str, location: Location) -> Self {
+        Self {
+            name: name.to_owned(),
+            location,
+            require_mount: None,
+            min_free_bytes: 0,
+            remote: Settings::default(),
+            credentials_file: None,
+            embedded: false,
+        }
+    }
 }
 
 fn variable(name: &str) -> Option<PathBuf> {
@@ -163,13 +185,7 @@ impl Session {
         let names = if names.is_empty() { self.config.default_to() } else { names.to_vec() };
         if names.is_empty() {
             let location = Location::Local(data_folder()?.join("repository"));
-            return Ok(vec![Target {
-                name: EMBEDDED.into(),
-                location,
-                require_mount: None,
-                min_free_bytes: 0,
-                embedded: true,
-            }]);
+            return Ok(vec![Target { embedded: true, ..Target::plain(EMBEDDED, location) }]);
         }
         names.iter().map(|name| self.target(name)).collect()
     }
@@ -188,11 +204,11 @@ impl Session {
         let here = std::env::current_dir().unwrap_or_default();
         if let Some(repository) = self.config.repositories.get(text) {
             return Ok(Target {
-                name: text.to_owned(),
-                location: Location::parse(&repository.location, &here)?,
                 require_mount: repository.require_mount.clone(),
                 min_free_bytes: repository.min_free_bytes.unwrap_or(0),
-                embedded: false,
+                remote: repository.remote.clone(),
+                credentials_file: repository.credentials_file.clone(),
+                ..Target::plain(text, Location::parse(&repository.location, &here)?)
             });
         }
         if !text.contains('/') && !Path::new(text).exists() {
@@ -205,7 +221,12 @@ impl Session {
             return Err(Failure::usage(format!("there is no repository called `{text}`"), hint));
         }
         let location = Location::parse(text, &here)?;
-        Ok(Target { name: text.to_owned(), location, require_mount: None, min_free_bytes: 0, embedded: false })
+        // What is configured for a place holds for it under its URL, too.
+        let known = self.config.repositories.iter().find(|(_, known)| known.location == text);
+        match (&location, known) {
+            (Location::Remote(_), Some((name, _))) => Ok(Target { name: text.to_owned(), ..self.target(name)? }),
+            _ => Ok(Target::plain(text, location)),
+        }
     }
 
     /// Opens the store of a target.
@@ -214,9 +235,12 @@ impl Session {
     /// When there is no repository, or its file system is not mounted.
     pub fn open_store(&self, target: &Target) -> Result<Arc<dyn Store>, Failure> {
         check_mounted(target)?;
-        let Location::Local(path) = &target.location;
-        let store = LocalStore::open(path)?.with_min_free(target.min_free_bytes);
-        Ok(Arc::new(store))
+        match &target.location {
+            Location::Local(path) => Ok(Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes))),
+            Location::Remote(remote) => {
+                Ok(Arc::new(RemoteStore::open(remote, &target.remote, server_credentials(target, remote)?)?))
+            }
+        }
     }
 
     /// Opens a target with the credential that counts for it.
@@ -340,6 +364,30 @@ fn environment(global: &Global) -> Environment {
         password_file: path(&global.password_file, "--password-file", "BK_PASSWORD_FILE"),
         password_command: command,
     }
+}
+
+/// What opens the server of a target: its file, what systemd hands over, the environment.
+///
+/// # Errors
+/// When its file cannot be read, or is none of credentials. Nothing of it is in the error.
+pub(super) fn server_credentials(target: &Target, remote: &Remote) -> Result<Option<Credentials>, Failure> {
+    let handed_over = || Some(variable("CREDENTIALS_DIRECTORY")?.join(format!("bk-{}", target.name)));
+    let file = target.credentials_file.clone().or_else(|| handed_over().filter(|path| path.is_file()));
+    if let Some(path) = file {
+        let text = read_secret(&path, "credentials file")?;
+        return Credentials::parse(&text).map(Some).map_err(|error| {
+            Failure::usage(
+                format!("{} is no credentials file: {error}", path.display()),
+                "write AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each on a line of its own",
+            )
+        });
+    }
+    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let keys = (given("AWS_ACCESS_KEY_ID"), given("AWS_SECRET_ACCESS_KEY"));
+    Ok(match (remote.service.has_buckets(), keys) {
+        (true, (Some(id), Some(secret))) => Some(Credentials::new(id, secret, given("AWS_SESSION_TOKEN"))),
+        _ => None,
+    })
 }
 
 /// Refuses a target whose file system is not mounted.

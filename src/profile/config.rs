@@ -10,6 +10,8 @@ use super::origin::{Origin, Origins};
 use super::service::Service;
 use crate::retention::{Keep, Value};
 use crate::source::exclude::{LintLevel, Rules, Verdict, lint};
+use crate::store::Location;
+use crate::store::remote::Settings;
 
 /// The name of the profile of `bk backup PATH`; no configured profile can have it.
 pub const AD_HOC: &str = "ad-hoc";
@@ -52,6 +54,10 @@ pub struct Repository {
     pub require_mount: Option<PathBuf>,
     /// How much must stay free, in bytes.
     pub min_free_bytes: Option<u64>,
+    /// How its server is spoken to, when it is on another machine.
+    pub remote: Settings,
+    /// File that holds the access key, or the user and password, of its server.
+    pub credentials_file: Option<PathBuf>,
     /// Which snapshots are kept, when it was said.
     pub keep: Option<Keep>,
 }
@@ -268,12 +274,12 @@ impl Config {
     }
 
     /// Which snapshots of a profile are kept in a repository: as the profile says, else as the repository says, else
-    /// those of 30 days.
+    /// those of 30 days, in a bucket of 90: many are paid for so long whatever happens.
     #[must_use]
     pub fn keep(&self, profile: Option<&str>, repository: &str) -> Keep {
         let of_profile = profile.and_then(|profile| self.profiles.get(profile)?.keep.get(repository));
         let said = of_profile.or_else(|| self.repositories.get(repository)?.keep.as_ref());
-        said.cloned().unwrap_or_else(default_keep)
+        said.cloned().unwrap_or_else(|| default_keep(self.repositories.get(repository)))
     }
 
     /// How old the newest complete snapshot of a profile may be.
@@ -365,10 +371,12 @@ impl Config {
 }
 
 /// What is kept where nothing is said.
-fn default_keep() -> Keep {
+fn default_keep(repository: Option<&Repository>) -> Keep {
+    let location = repository.and_then(|repository| Location::parse(&repository.location, Path::new("/")).ok());
+    let within = if location.is_some_and(|location| location.has_buckets()) { "90d" } else { "30d" };
     let mut keep = Keep::default();
     // Cannot fail; and keeping nothing but the floor would be seen at once.
-    let _ = keep.set("within", Value::Text("30d"));
+    let _ = keep.set("within", Value::Text(within));
     keep
 }
 
@@ -431,6 +439,22 @@ mod tests {
                 ("/etc/bk/bk.toml:4", "no profile backs up to repository `b`"),
             ]
         );
+    }
+
+    #[test]
+    fn a_bucket_keeps_three_times_as_long_as_a_disk_unless_it_says_otherwise() {
+        let config = config(
+            "[repository.disk]\nlocation = \"/disk\"\n[repository.b2]\nlocation = \"b2://bucket/x\"\n\
+             [repository.short]\nlocation = \"s3://bucket/x\"\nkeep = { within = \"7d\" }\n",
+        );
+        let within = |days: &str| {
+            let mut keep = Keep::default();
+            keep.set("within", Value::Text(days)).unwrap();
+            keep
+        };
+        for (name, days) in [("disk", "30d"), ("b2", "90d"), ("short", "7d"), ("unknown", "30d")] {
+            assert_eq!(config.keep(None, name), within(days), "{name}");
+        }
     }
 
     #[test]

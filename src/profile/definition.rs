@@ -91,6 +91,11 @@ fn repository(repository: &Repository) -> Table {
         .put("location", without_password(&repository.location))
         .put_some("require-mount", optional(&repository.require_mount))
         .put_some("min-free", size(repository.min_free_bytes))
+        .put_some("endpoint", repository.remote.endpoint.clone())
+        .put_some("region", repository.remote.region.clone())
+        .put_some("path-style", repository.remote.path_style)
+        .put_some("storage-class", repository.remote.storage_class.clone())
+        .put_some("credentials-file", optional(&repository.credentials_file))
         .put_some("keep", repository.keep.as_ref().map(super::keep::table))
         .0
 }

@@ -30,6 +30,17 @@ location = "/mnt/second/bk"
 # within-hourly, within-daily, within-weekly, within-monthly, within-yearly. And tags = ["before-upgrade"].
 keep = { daily = 14, weekly = 8, monthly = "all" }
 
+[repository.b2]
+# A bucket: b2:// of Backblaze, s3:// of any service that speaks S3.
+location = "b2://bucket/host1"
+region = "eu-central-003"
+# AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each on a line.
+credentials-file = "/etc/bk/b2"
+# Of other services than Backblaze and AWS:
+# endpoint = "https://s3.example.org"
+# path-style = true
+# storage-class = "STANDARD_IA"
+
 [defaults]
 # Nearest first; without it every repository is used.
 to = ["disk", "second"]
@@ -64,7 +75,7 @@ second = { within-daily = "1y", tags = ["before-upgrade"] }
 root = "/srv/games"
 # Only this is kept of it.
 include = ["server/cfg", "**/*.ini"]
-to = ["disk"]
+to = ["disk", "b2"]
 # Chunks: "auto" as the file looks, "coarse" for media, "fine" for dumps.
 chunk-class = "auto"
 one-file-system = true
@@ -195,6 +206,8 @@ mod tests {
         let config = load_text(EXAMPLE).unwrap();
         assert_eq!(config.family.key_file.as_deref(), Some(Path::new("/etc/bk/key")));
         assert_eq!(config.repositories["disk"].min_free_bytes, Some(20 << 30));
+        assert_eq!(config.repositories["b2"].remote.region.as_deref(), Some("eu-central-003"));
+        assert_eq!(config.repositories["b2"].credentials_file.as_deref(), Some(Path::new("/etc/bk/b2")));
         let wiki = &config.profiles["wiki"];
         assert_eq!(wiki.to, ["disk", "second"]);
         assert_eq!(wiki.exclude_larger_than, Some(10 << 30));

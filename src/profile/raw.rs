@@ -44,6 +44,11 @@ pub(super) struct RawRepository {
     pub location: Typed<String>,
     pub require_mount: Typed<String>,
     pub min_free: Typed<ByteSize>,
+    pub endpoint: Typed<String>,
+    pub region: Typed<String>,
+    pub path_style: Typed<bool>,
+    pub storage_class: Typed<String>,
+    pub credentials_file: Typed<String>,
     pub keep: Typed<RawKeep>,
 }
 

@@ -14,6 +14,7 @@ use super::raw::{RawDefaults, RawFamily, RawProfile, RawRepository, Tables};
 use super::scope::{Scope, absolute, file_name, location, tag, unknown_repository};
 use super::service::Service;
 use crate::retention::Keep;
+use crate::store::remote::Settings;
 
 /// Merges `files` in their order and lays what the environment says over them.
 pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Config, ConfigError> {
@@ -167,6 +168,13 @@ fn read_repository(
         location: typed.get_ref().clone(),
         require_mount: scope.path("require-mount", &raw.require_mount)?,
         min_free_bytes: scope.value("min-free", &raw.min_free)?.map(|size| size.0),
+        remote: Settings {
+            endpoint: scope.value("endpoint", &raw.endpoint)?,
+            region: scope.value("region", &raw.region)?,
+            path_style: scope.value("path-style", &raw.path_style)?,
+            storage_class: scope.value("storage-class", &raw.storage_class)?,
+        },
+        credentials_file: scope.path("credentials-file", &raw.credentials_file)?,
         keep: raw.keep.as_ref().map(|typed| read_keep("keep", typed, scope)).transpose()?,
     })
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::remote::Trouble;
+
 /// A store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -72,6 +74,30 @@ pub enum StoreError {
         /// The store.
         location: String,
     },
+    /// A store on another machine cannot be used, for a reason that is known.
+    #[error("cannot {action} {name} in {location}: {trouble}")]
+    Remote {
+        /// What was tried.
+        action: &'static str,
+        /// The object or folder.
+        name: String,
+        /// The store.
+        location: String,
+        /// Why not.
+        trouble: Trouble,
+        /// The words of the server or the system.
+        source: io::Error,
+    },
+    /// The configuration of a store on another machine lacks something, or contradicts itself.
+    #[error("{location} {problem}")]
+    Settings {
+        /// The store.
+        location: String,
+        /// What is wrong.
+        problem: &'static str,
+        /// The next step.
+        hint: &'static str,
+    },
     /// Anything else.
     #[error("cannot {action} {name} in {location}")]
     Io {
@@ -112,11 +138,13 @@ impl StoreError {
             Self::Missing { .. } | Self::Short { .. } => "run `bk check` to see what is affected",
             Self::Exists { .. } => "run the command again; names are never used twice",
             Self::Full { .. } | Self::MinFree { .. } => {
-                "make room on that file system, then run the command again; what is stored already is kept and used"
+                "make room there, then run the command again; what is stored already is kept and used"
             }
             Self::NoRepository { .. } => "check the location, or make a repository there with `bk init`",
             Self::NotEmpty { .. } => "choose another folder, or an empty one",
             Self::NotMounted { .. } => "mount it, then run the command again",
+            Self::Remote { trouble, .. } => trouble.hint(),
+            Self::Settings { hint, .. } => hint,
             Self::Io { .. } => "check that the store is reachable and may be used, then run the command again",
         }
     }

@@ -1,5 +1,6 @@
 //! What users write as the place of a repository.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The place of a repository.
@@ -7,24 +8,95 @@ use std::path::{Path, PathBuf};
 pub enum Location {
     /// A folder on a mounted file system.
     Local(PathBuf),
+    /// A place on another machine.
+    Remote(Remote),
 }
 
-/// A text that is no place this program can use.
+/// A place on another machine. Holds no secret: a password in a location is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// What is spoken there.
+    pub service: Service,
+    /// The bucket, or the host with its port.
+    pub place: String,
+    /// Who is logged in, when the location says so.
+    pub user: Option<String>,
+    /// The folder below, without `/` at either end.
+    pub path: String,
+}
+
+/// What is spoken with a remote place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// A bucket of any service that speaks S3.
+    S3,
+    /// A bucket of Backblaze B2, through its S3 endpoint.
+    B2,
+    /// A folder behind WebDAV without encryption on the way.
+    WebDav,
+    /// A folder behind WebDAV over TLS.
+    WebDavs,
+}
+
+impl Service {
+    const ALL: [Self; 4] = [Self::S3, Self::B2, Self::WebDav, Self::WebDavs];
+
+    /// The word before `://`.
+    #[must_use]
+    pub const fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::B2 => "b2",
+            Self::WebDav => "webdav",
+            Self::WebDavs => "webdavs",
+        }
+    }
+
+    /// Whether it is an object store, which has no folders and is paid by what lies there.
+    #[must_use]
+    pub const fn has_buckets(self) -> bool {
+        matches!(self, Self::S3 | Self::B2)
+    }
+}
+
+/// A text that is no place this program can use. Never repeats what may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// Nothing.
     #[error("the location of the repository is empty")]
     Empty,
     /// A URL of a kind that is not supported.
-    #[error("`{0}` locations are not supported by this version; a path of a local or mounted folder is")]
+    #[error("`{0}` locations are not supported by this version; a path, s3://, b2:// and webdavs:// are")]
     Scheme(String),
+    /// A URL without a bucket or host.
+    #[error("a `{scheme}://` location names {what} first, and this one does not")]
+    NoPlace {
+        /// The word before `://`.
+        scheme: &'static str,
+        /// A bucket or a host.
+        what: &'static str,
+    },
+    /// A URL with a password, a user where none belongs, `..`, or anything else that is no path.
+    #[error("the `{scheme}://` location {problem}")]
+    Wrong {
+        /// The word before `://`.
+        scheme: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
 }
 
 impl LocationError {
     /// The next step for the user.
     #[must_use]
     pub const fn hint(&self) -> &'static str {
-        "give the folder of the repository, such as /mnt/ssd/bk"
+        match self {
+            Self::Empty | Self::Scheme(_) => {
+                "give the folder of the repository, such as /mnt/ssd/bk, or a bucket, such as s3://bucket/host1"
+            }
+            Self::NoPlace { .. } => "write it so: s3://bucket/host1, or webdavs://user@host/folder",
+            Self::Wrong { .. } => "write it so: s3://bucket/host1; keys and passwords belong into `credentials-file`",
+        }
     }
 }
 
@@ -37,20 +109,77 @@ impl Location {
         if text.is_empty() {
             return Err(LocationError::Empty);
         }
-        match text.split_once("://") {
-            Some(("file", path)) => Ok(Self::Local(folder.join(path))),
-            Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
-                Err(LocationError::Scheme(format!("{scheme}://")))
-            }
-            _ => Ok(Self::Local(folder.join(text))),
+        let Some((scheme, rest)) = text.split_once("://") else { return Ok(Self::Local(folder.join(text))) };
+        if scheme == "file" {
+            return Ok(Self::Local(folder.join(rest)));
         }
+        if let Some(service) = Service::ALL.into_iter().find(|service| service.scheme() == scheme) {
+            return Remote::parse(service, rest).map(Self::Remote);
+        }
+        if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(LocationError::Scheme(format!("{scheme}://")));
+        }
+        Ok(Self::Local(folder.join(text)))
+    }
+
+    /// The folder, when it is one of this machine.
+    #[must_use]
+    pub fn local(&self) -> Option<&Path> {
+        match self {
+            Self::Local(path) => Some(path),
+            Self::Remote(_) => None,
+        }
+    }
+
+    /// Whether it is a bucket of an object store.
+    #[must_use]
+    pub fn has_buckets(&self) -> bool {
+        matches!(self, Self::Remote(remote) if remote.service.has_buckets())
     }
 }
 
-impl std::fmt::Display for Location {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Remote {
+    fn parse(service: Service, rest: &str) -> Result<Self, LocationError> {
+        let scheme = service.scheme();
+        let wrong = |problem| LocationError::Wrong { scheme, problem };
+        let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, place) = match place.rsplit_once('@') {
+            Some((user, _)) if user.contains(':') => return Err(wrong("has a password in it")),
+            Some(_) if service.has_buckets() => return Err(wrong("has a user or key in it")),
+            Some((user, place)) => (Some(user.to_owned()).filter(|user| !user.is_empty()), place),
+            None => (None, place),
+        };
+        if place.is_empty() {
+            let what = if service.has_buckets() { "a bucket" } else { "a host" };
+            return Err(LocationError::NoPlace { scheme, what });
+        }
+        let path = path.trim_matches('/');
+        if path.split('/').any(|part| part == "." || part == "..") || path.contains("//") {
+            return Err(wrong("has `.`, `..` or an empty part in its path"));
+        }
+        if rest.contains(|one: char| one.is_control() || one.is_whitespace() || "?#".contains(one)) {
+            return Err(wrong("has blanks, `?` or `#` in it"));
+        }
+        Ok(Self { service, place: place.to_owned(), user, path: path.to_owned() })
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.service.scheme())?;
+        if let Some(user) = &self.user {
+            write!(f, "{user}@")?;
+        }
+        f.write_str(&self.place)?;
+        if self.path.is_empty() { Ok(()) } else { write!(f, "/{}", self.path) }
+    }
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
+            Self::Remote(remote) => remote.fmt(f),
         }
     }
 }
@@ -59,13 +188,42 @@ impl std::fmt::Display for Location {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Location, LocationError> {
+        Location::parse(text, Path::new("/home/me"))
+    }
+
     #[test]
-    fn paths_are_locations_and_other_schemes_are_named() {
-        let here = Path::new("/home/me");
-        assert_eq!(Location::parse("repo", here), Ok(Location::Local("/home/me/repo".into())));
-        assert_eq!(Location::parse("/mnt/x", here), Ok(Location::Local("/mnt/x".into())));
-        assert_eq!(Location::parse("file:///mnt/x", here), Ok(Location::Local("/mnt/x".into())));
-        assert_eq!(Location::parse("s3://b", here), Err(LocationError::Scheme("s3://".into())));
-        assert_eq!(Location::parse("", here), Err(LocationError::Empty));
+    fn paths_are_locations_and_unknown_schemes_are_named() {
+        assert_eq!(parse("repo"), Ok(Location::Local("/home/me/repo".into())));
+        assert_eq!(parse("/mnt/x"), Ok(Location::Local("/mnt/x".into())));
+        assert_eq!(parse("file:///mnt/x"), Ok(Location::Local("/mnt/x".into())));
+        assert_eq!(parse("gs://b"), Err(LocationError::Scheme("gs://".into())));
+        assert_eq!(parse(""), Err(LocationError::Empty));
+    }
+
+    #[test]
+    fn buckets_and_hosts_are_read_and_shown_as_they_were_written() {
+        for text in ["s3://bucket", "s3://bucket/host1/bk", "b2://bucket/x", "webdavs://me@host:8443/dav/bk"] {
+            assert_eq!(parse(text).unwrap().to_string(), text);
+        }
+        assert_eq!(parse("s3://bucket/host1/").unwrap().to_string(), "s3://bucket/host1");
+        assert!(parse("b2://bucket/x").unwrap().has_buckets() && !parse("webdav://h/x").unwrap().has_buckets());
+    }
+
+    #[test]
+    fn a_secret_in_a_location_is_refused_and_not_repeated() {
+        for text in ["s3://key:canary@bucket/x", "s3://canary@bucket", "webdavs://me:canary@host/x"] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, LocationError::Wrong { .. }), "{error}");
+            assert!(!format!("{error}{error:?}{}", error.hint()).contains("canary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_bucket_or_path_is_refused() {
+        assert_eq!(parse("s3:///x"), Err(LocationError::NoPlace { scheme: "s3", what: "a bucket" }));
+        for text in ["s3://b/../c", "s3://b/x//y", "s3://b/x?y", "webdav://h/a b"] {
+            assert!(matches!(parse(text), Err(LocationError::Wrong { .. })), "{text}");
+        }
     }
 }

@@ -5,12 +5,14 @@ pub mod error;
 pub mod layout;
 pub mod local;
 pub mod location;
+pub mod remote;
 
 pub use dry::DryStore;
 pub use error::StoreError;
 pub use layout::{Area, ObjectName};
 pub use local::LocalStore;
 pub use location::{Location, LocationError};
+pub use remote::RemoteStore;
 
 use crate::format::node::Timestamp;
 

@@ -1,0 +1,380 @@
+//! A repository on another machine, through OpenDAL: S3 and what speaks it, Backblaze B2, WebDAV.
+//!
+//! The store is synchronous; a small runtime of its own waits for the network, for as many threads as ask at once.
+//! Where a service can publish under a name in one act (S3), one request puts an object. Elsewhere the bytes go under
+//! a temporary name first and are renamed, so that nobody ever sees half of an object.
+
+mod credentials;
+mod service;
+mod trouble;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use opendal::options::{ListOptions, WriteOptions};
+use opendal::{Buffer, EntryMode, Error, ErrorKind, Operator};
+use tokio::runtime::Runtime;
+
+pub use credentials::{Credentials, CredentialsError};
+pub use service::Settings;
+pub use trouble::Trouble;
+
+use super::location::Remote;
+use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
+use crate::format::node::Timestamp;
+use crate::id::to_hex;
+
+/// Folder of what is being written, and of objects that ask for the time.
+const TEMPORARY: &str = "tmp/";
+
+/// Larger objects go in parts of this many bytes: services take at most 5 GiB at once, and a failed part is sent again.
+/// A pack fits into one, and one request is what it costs.
+const PART_BYTES: usize = 64 << 20;
+
+/// What is left under [`TEMPORARY`] for longer has lost its writer, in seconds.
+const ABANDONED_SECONDS: i64 = 24 * 3600;
+
+/// A repository on another machine. Clones share the connections.
+#[derive(Clone)]
+pub struct RemoteStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Runtime,
+    /// Gives up soon: what does not answer the first request has probably been misspelt.
+    first: Operator,
+    /// Waits for a server that is away for minutes.
+    patient: Operator,
+    reached: AtomicBool,
+    location: String,
+    credentials: Option<Credentials>,
+    /// Objects appear in one act under their names, and there are no folders.
+    is_object_store: bool,
+}
+
+impl fmt::Debug for RemoteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RemoteStore").field("location", &self.inner.location).finish_non_exhaustive()
+    }
+}
+
+fn timestamp(time: opendal::raw::Timestamp) -> Timestamp {
+    let time = time.into_inner();
+    Timestamp { seconds: time.as_second(), nanos: u32::try_from(time.subsec_nanosecond()).unwrap_or(0) }
+}
+
+fn folder(area: Area) -> String {
+    format!("{}/", area.folder())
+}
+
+impl Inner {
+    fn error(&self, action: &'static str, name: &str, error: &Error) -> StoreError {
+        trouble::store_error(action, name, &self.location, self.credentials.as_ref(), error)
+    }
+
+    /// Does one thing with the server, and waits for it.
+    fn ask<T, F>(&self, action: &'static str, name: &str, request: impl FnOnce(Operator) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let reached = self.reached.load(Ordering::Relaxed);
+        let operator = if reached { &self.patient } else { &self.first };
+        let answer = self.runtime.block_on(request(operator.clone()));
+        // A missing object is an answer as good as another.
+        if answer.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::NotFound) {
+            self.reached.store(true, Ordering::Relaxed);
+        }
+        answer.map_err(|error| self.error(action, name, &error))
+    }
+
+    fn temporary(&self) -> Result<String, StoreError> {
+        let random: [u8; 12] = crate::crypto::random()
+            .map_err(|error| StoreError::from_io("write", TEMPORARY, &self.location, std::io::Error::other(error)))?;
+        Ok(format!("{TEMPORARY}{}", to_hex(&random)))
+    }
+
+    fn write(&self, name: &str, bytes: Buffer) -> Result<(), StoreError> {
+        let options = WriteOptions { chunk: Some(PART_BYTES), ..WriteOptions::default() };
+        self.ask("write", name, |operator| async move { operator.write_options(name, bytes, options).await.map(drop) })
+    }
+
+    /// Puts an object, whole or not at all.
+    fn publish(&self, name: &ObjectName, bytes: Buffer) -> Result<(), StoreError> {
+        let name = name.to_string();
+        if self.is_object_store {
+            return self.write(&name, bytes);
+        }
+        let length = bytes.len() as u64;
+        if self.length(&name)?.is_some() {
+            return Err(StoreError::Exists { name, location: self.location.clone() });
+        }
+        let temporary = self.temporary()?;
+        let put = || {
+            self.write(&temporary, bytes)?;
+            // What a server cut short and took all the same must not get the name.
+            match self.length(&temporary)? {
+                Some(size) if size == length => {}
+                size => {
+                    let (name, location) = (temporary.clone(), self.location.clone());
+                    return Err(StoreError::Short { name, location, size: size.unwrap_or(0), end: length });
+                }
+            }
+            let (from, to) = (temporary.as_str(), name.as_str());
+            self.ask("write", &name, |operator| async move { operator.rename(from, to).await })
+        };
+        let result = put();
+        if result.is_err() {
+            let _ = self.remove(&temporary);
+        }
+        result
+    }
+
+    fn length(&self, name: &str) -> Result<Option<u64>, StoreError> {
+        match self.ask("look at", name, |operator| async move { operator.stat(name).await }) {
+            Ok(metadata) => Ok(Some(metadata.content_length())),
+            Err(StoreError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove(&self, name: &str) -> Result<(), StoreError> {
+        match self.ask("delete", name, |operator| async move { operator.delete(name).await }) {
+            Err(StoreError::Missing { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Every object below a folder, with what `keep` makes of its path, its length and its time.
+    fn list<T>(
+        &self,
+        folder: &str,
+        keep: impl Fn(&str, u64, Option<opendal::raw::Timestamp>) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let options = ListOptions { recursive: true, ..ListOptions::default() };
+        let entries =
+            self.ask("list", folder, |operator| async move { operator.list_options(folder, options).await })?;
+        let files =
+            entries.into_iter().map(opendal::Entry::into_parts).filter(|(_, data)| data.mode() == EntryMode::FILE);
+        Ok(files.filter_map(|(path, data)| keep(&path, data.content_length(), data.last_modified())).collect())
+    }
+
+    fn short(&self, name: &str, size: u64, end: u64) -> StoreError {
+        StoreError::Short { name: name.to_owned(), location: self.location.clone(), size, end }
+    }
+}
+
+impl RemoteStore {
+    fn connect(remote: &Remote, settings: &Settings, credentials: Option<Credentials>) -> Result<Self, StoreError> {
+        let location = remote.to_string();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("bk-remote")
+            .enable_all()
+            .build()
+            .map_err(|error| StoreError::from_io("open", "connections", &location, error))?;
+        let operators = {
+            let _inside = runtime.enter();
+            service::operators(remote, settings, credentials.as_ref())?
+        };
+        let inner = Inner {
+            runtime,
+            first: operators.first,
+            patient: operators.patient,
+            reached: AtomicBool::new(false),
+            location,
+            credentials,
+            is_object_store: remote.service.has_buckets(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Opens the place of a repository.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRepository`] when there is none; [`StoreError::Remote`] with the reason when it cannot be used.
+    pub fn open(remote: &Remote, settings: &Settings, credentials: Option<Credentials>) -> Result<Self, StoreError> {
+        let store = Self::connect(remote, settings, credentials)?;
+        let found = match store.list(Area::Config) {
+            Err(StoreError::Missing { .. }) => false,
+            configs => !configs?.is_empty(),
+        };
+        if found { Ok(store) } else { Err(StoreError::NoRepository { location: store.location() }) }
+    }
+
+    /// Prepares a place for a new repository. It may hold what an interrupted call of this left.
+    ///
+    /// # Errors
+    /// [`StoreError::NotEmpty`] when anything else is there; others as they come.
+    pub fn create(remote: &Remote, settings: &Settings, credentials: Option<Credentials>) -> Result<Self, StoreError> {
+        let store = Self::connect(remote, settings, credentials)?;
+        let keys = folder(Area::Keys);
+        let is_strange = |path: &str| !path.starts_with(&keys) && !path.starts_with(TEMPORARY);
+        let strange = match store.inner.list("", |path, _, _| is_strange(path).then_some(())) {
+            Err(StoreError::Missing { .. }) => Vec::new(),
+            strange => strange?,
+        };
+        if !strange.is_empty() {
+            return Err(StoreError::NotEmpty { location: store.location() });
+        }
+        if !store.inner.is_object_store {
+            for name in Area::ALL.map(folder).iter().map(String::as_str).chain([TEMPORARY]) {
+                store.inner.ask("make", name, |operator| async move { operator.create_dir(name).await })?;
+            }
+        }
+        Ok(store)
+    }
+}
+
+impl Store for RemoteStore {
+    fn location(&self) -> String {
+        self.inner.location.clone()
+    }
+
+    fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
+        let name = name.to_string();
+        let path = name.as_str();
+        self.inner.ask("read", path, |operator| async move { operator.read(path).await }).map(|bytes| bytes.to_vec())
+    }
+
+    fn get_range(&self, name: &ObjectName, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        into.clear();
+        let name = name.to_string();
+        let path = name.as_str();
+        let end = offset.saturating_add(length);
+        let read =
+            match length {
+                // Nothing is no range that could be asked for.
+                0 => None,
+                _ => Some(
+                    self.inner
+                        .ask("read", path, |operator| async move { operator.read_with(path).range(offset..end).await }),
+                ),
+            };
+        match read {
+            Some(Ok(bytes)) if bytes.len() as u64 == length => {
+                for part in bytes {
+                    into.extend_from_slice(&part);
+                }
+                Ok(())
+            }
+            Some(Ok(bytes)) => Err(self.inner.short(path, offset.saturating_add(bytes.len() as u64), end)),
+            Some(Err(error @ (StoreError::Missing { .. } | StoreError::Remote { .. }))) => Err(error),
+            // A range that goes beyond the end is refused in many ways; the length tells.
+            other => match self.inner.length(path)? {
+                None => Err(StoreError::Missing { name, location: self.location() }),
+                Some(size) if size < end => Err(self.inner.short(path, size, end)),
+                Some(_) => other.map_or(Ok(()), |read| read.map(drop)),
+            },
+        }
+    }
+
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.publish(name, Buffer::from(bytes.to_vec()))
+    }
+
+    fn begin(&self) -> Result<Box<dyn Upload>, StoreError> {
+        Ok(Box::new(RemoteUpload { inner: Arc::clone(&self.inner), bytes: Vec::new() }))
+    }
+
+    fn list(&self, area: Area) -> Result<Vec<Listed>, StoreError> {
+        let folder = folder(area);
+        let listed = self.inner.list(&folder, |path, size, time| {
+            let name = ObjectName::parse(area, path.rsplit_once('/').map_or(path, |(_, name)| name))?;
+            // The same name in another folder is not this object.
+            (name.to_string() == path).then(|| (name, size, time))
+        })?;
+        // Without its folder nothing is known: the disk behind the server may be away.
+        if listed.is_empty() && !self.inner.is_object_store && self.inner.length(&folder)?.is_none() {
+            return Err(StoreError::Missing { name: folder, location: self.location() });
+        }
+        let timed = |(name, size, time): (ObjectName, u64, Option<opendal::raw::Timestamp>)| {
+            let time = match time {
+                Some(time) => time,
+                None => self.inner.time_of(&name.to_string())?,
+            };
+            Ok(Listed { name, size, time: timestamp(time) })
+        };
+        listed.into_iter().map(timed).collect()
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
+        self.inner.length(&name.to_string())
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.remove(&name.to_string())
+    }
+
+    /// An empty object is put, looked at and deleted; where deleting is refused it stays.
+    fn time(&self) -> Result<Timestamp, StoreError> {
+        let probe = self.inner.temporary()?;
+        self.inner.write(&probe, Buffer::new())?;
+        let time = self.inner.time_of(&probe);
+        let _ = self.inner.remove(&probe);
+        time.map(timestamp)
+    }
+
+    /// Where objects appear in one act, nothing but an empty object of [`Store::time`] can be left, which is not worth
+    /// a request in every run.
+    fn clean(&self) -> Result<(), StoreError> {
+        if self.inner.is_object_store {
+            return Ok(());
+        }
+        let left = match self.inner.list(TEMPORARY, |path, _, time| Some((path.to_owned(), time?))) {
+            Err(StoreError::Missing { .. }) => return Ok(()),
+            left => left?,
+        };
+        if left.is_empty() {
+            return Ok(());
+        }
+        let now = self.time()?.seconds;
+        for (path, time) in left {
+            if timestamp(time).seconds < now.saturating_sub(ABANDONED_SECONDS) {
+                // Where deleting is refused it stays; it costs next to nothing.
+                let _ = self.inner.remove(&path);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn time_of(&self, name: &str) -> Result<opendal::raw::Timestamp, StoreError> {
+        let metadata = self.ask("look at", name, |operator| async move { operator.stat(name).await })?;
+        metadata.last_modified().ok_or_else(|| {
+            let error = std::io::Error::other("the server does not say when it took the object");
+            StoreError::from_io("look at", name, &self.location, error)
+        })
+    }
+}
+
+/// Gathers a pack in memory: object stores want to know the length first.
+struct RemoteUpload {
+    inner: Arc<Inner>,
+    bytes: Vec<u8>,
+}
+
+impl Upload for RemoteUpload {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_back(&self, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        into.clear();
+        let end = offset.saturating_add(length);
+        let range = usize::try_from(offset).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
+        match self.bytes.get(range) {
+            Some(bytes) => into.extend_from_slice(bytes),
+            None => return Err(self.inner.short("(new)", self.bytes.len() as u64, end)),
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.publish(name, Buffer::from(self.bytes))
+    }
+}

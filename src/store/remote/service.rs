@@ -1,0 +1,205 @@
+//! From a location and its settings to connections: what is spoken, how long is waited, what is tried again.
+
+use std::time::Duration;
+
+use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
+use opendal::services::{S3, Webdav};
+use opendal::{Error, HttpTransporter, OperationContext, Operator};
+use opendal_http_transport_reqwest::ReqwestTransport;
+
+use super::{Credentials, trouble};
+use crate::store::StoreError;
+use crate::store::location::{Remote, Service};
+
+/// A request without a body of ours or the server's.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A request that carries a pack: 64 MiB in this time is 0.9 Mbit/s. A dead connection is noticed long before.
+const BODY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Bytes on their way that nobody has confirmed for so long: the connection is dead.
+const DEAD_AFTER: Duration = Duration::from_secs(60);
+
+/// What the configuration says about a remote repository.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// URL of the server.
+    pub endpoint: Option<String>,
+    /// Region of the bucket.
+    pub region: Option<String>,
+    /// Whether the bucket is a part of the path and not of the host name.
+    pub path_style: Option<bool>,
+    /// Storage class of new objects.
+    pub storage_class: Option<String>,
+}
+
+pub(super) struct Operators {
+    pub first: Operator,
+    pub patient: Operator,
+}
+
+/// Retries are told to nobody: OpenDAL would log headers.
+fn silent(_: RetryEvent<'_>) {}
+
+fn client(location: &str) -> Result<reqwest::Client, StoreError> {
+    // Another part of the process may have chosen one already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(20))
+        .tcp_keepalive(Duration::from_secs(30))
+        .tcp_user_timeout(DEAD_AFTER)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("bk/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|error| StoreError::from_io("open", "connections", location, std::io::Error::other(error)))
+}
+
+/// Retries only what OpenDAL knows to be temporary.
+fn with_patience(operator: Operator, retries: usize, longest_wait: Duration) -> Operator {
+    let retry = RetryLayer::new()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(longest_wait)
+        .with_max_times(retries)
+        .with_jitter()
+        .with_notify(silent);
+    // In this order: a try that timed out is tried again.
+    let timeout = TimeoutLayer::new().with_timeout(ANSWER_TIMEOUT).with_io_timeout(BODY_TIMEOUT);
+    operator.layer(timeout).layer(retry)
+}
+
+/// Connections to a remote place. No request is made yet.
+pub(super) fn operators(
+    remote: &Remote,
+    settings: &Settings,
+    credentials: Option<&Credentials>,
+) -> Result<Operators, StoreError> {
+    let location = remote.to_string();
+    let failed = |error: Error| trouble::store_error("open", "it", &location, credentials, &error);
+    let operator = match remote.service {
+        Service::S3 | Service::B2 => {
+            Operator::new(s3(remote, settings, credentials).map_err(|wrong| wrong.of(&location))?)
+        }
+        Service::WebDav | Service::WebDavs => {
+            Operator::new(webdav(remote, settings, credentials).map_err(|wrong| wrong.of(&location))?)
+        }
+    };
+    let transport = HttpTransporter::new(ReqwestTransport::new(client(&location)?));
+    let operator = operator.map_err(failed)?.with_context(OperationContext::new().with_http_transport(transport));
+    Ok(Operators {
+        first: with_patience(operator.clone(), 2, Duration::from_secs(2)),
+        // Together about three minutes.
+        patient: with_patience(operator, 9, Duration::from_secs(60)),
+    })
+}
+
+/// What is wrong with the settings, and the next step.
+struct Wrong(&'static str, &'static str);
+
+impl Wrong {
+    fn of(self, location: &str) -> StoreError {
+        StoreError::Settings { location: location.to_owned(), problem: self.0, hint: self.1 }
+    }
+}
+
+const NO_CREDENTIALS: Wrong = Wrong(
+    "has no credentials",
+    "say `credentials-file` in its section of bk.toml, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+);
+
+fn endpoint(settings: &Settings) -> Result<Option<&str>, Wrong> {
+    let Some(endpoint) = settings.endpoint.as_deref() else { return Ok(None) };
+    let host = endpoint.strip_prefix("https://").or_else(|| endpoint.strip_prefix("http://")).unwrap_or_default();
+    if host.is_empty() || host.contains(['@', '?', '#']) || host.contains(char::is_whitespace) {
+        return Err(Wrong("has an `endpoint` that is no URL of a server", "write it so: \"https://s3.example.org\""));
+    }
+    Ok(Some(endpoint.trim_end_matches('/')))
+}
+
+fn s3(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -> Result<S3, Wrong> {
+    let credentials = credentials.ok_or(NO_CREDENTIALS)?;
+    let endpoint = endpoint(settings)?.map(str::to_owned);
+    let region = settings.region.as_deref();
+    let (endpoint, region) = match (remote.service, endpoint, region) {
+        (Service::B2, None, Some(region)) => (format!("https://s3.{region}.backblazeb2.com"), region),
+        (Service::B2, None, None) => {
+            return Err(Wrong(
+                "needs the region of its bucket",
+                "say `region = \"eu-central-003\"` in its section of bk.toml; the page of your buckets shows it",
+            ));
+        }
+        (_, None, Some(region)) => (format!("https://s3.{region}.amazonaws.com"), region),
+        (_, None, None) => {
+            return Err(Wrong(
+                "needs the region of its bucket, or the endpoint of its server",
+                "say `region = \"eu-central-1\"`, or `endpoint = \"https://…\"`, in its section of bk.toml",
+            ));
+        }
+        // Most servers of one's own sign for this one, or for none.
+        (_, Some(endpoint), region) => (endpoint, region.unwrap_or("us-east-1")),
+    };
+    let mut s3 = S3::default()
+        .bucket(&remote.place)
+        .root(&format!("/{}", remote.path))
+        .endpoint(&endpoint)
+        .region(region)
+        .access_key_id(&credentials.id)
+        .secret_access_key(&credentials.secret)
+        // Neither files nor services of the cloud are asked: what opens a repository is said in its configuration.
+        .disable_config_load()
+        .disable_ec2_metadata()
+        .checksum_algorithm("crc32c");
+    if let Some(token) = &credentials.token {
+        s3 = s3.session_token(token);
+    }
+    if let Some(class) = &settings.storage_class {
+        s3 = s3.default_storage_class(class);
+    }
+    // AWS wants the bucket in the host name; servers of one's own rarely have such names.
+    let path_style = settings.path_style.unwrap_or(settings.endpoint.is_some() || remote.service == Service::B2);
+    Ok(if path_style { s3 } else { s3.enable_virtual_host_style() })
+}
+
+fn webdav(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -> Result<Webdav, Wrong> {
+    if settings.endpoint.is_some() || settings.region.is_some() || settings.storage_class.is_some() {
+        return Err(Wrong("is no bucket", "take `endpoint`, `region` and `storage-class` out of its section"));
+    }
+    let scheme = if remote.service == Service::WebDavs { "https" } else { "http" };
+    let mut webdav =
+        Webdav::default().endpoint(&format!("{scheme}://{}", remote.place)).root(&format!("/{}", remote.path));
+    if let Some(credentials) = credentials {
+        webdav = webdav.username(remote.user.as_deref().unwrap_or(&credentials.id)).password(&credentials.secret);
+    }
+    Ok(webdav)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(location: &str, settings: &Settings, credentials: Option<&Credentials>) -> String {
+        let crate::store::Location::Remote(remote) =
+            crate::store::Location::parse(location, std::path::Path::new("/")).unwrap()
+        else {
+            panic!("{location} is remote");
+        };
+        operators(&remote, settings, credentials)
+            .err()
+            .map(|error| format!("{error}; {}", error.hint()))
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_missing_in_the_settings_is_said_with_the_next_step() {
+        let credentials = Credentials::new("id".into(), "secret-canary".into(), None);
+        let region = Settings { region: Some("eu-central-003".into()), ..Settings::default() };
+        assert!(problem("b2://b/x", &region, None).contains("has no credentials; say `credentials-file`"));
+        assert!(problem("b2://b/x", &Settings::default(), Some(&credentials)).contains("needs the region"));
+        assert!(problem("s3://b/x", &Settings::default(), Some(&credentials)).contains("or the endpoint"));
+        for endpoint in ["s3.example.org", "https://me:pw@host", "https://"] {
+            let settings = Settings { endpoint: Some(endpoint.into()), ..Settings::default() };
+            assert!(problem("s3://b/x", &settings, Some(&credentials)).contains("no URL of a server"), "{endpoint}");
+        }
+        assert_eq!(problem("b2://b/x", &region, Some(&credentials)), "");
+        assert!(problem("webdavs://h/x", &region, Some(&credentials)).contains("is no bucket"));
+    }
+}

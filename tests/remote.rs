@@ -1,0 +1,208 @@
+//! The program and a bucket: everything that works on a disk works there, nothing secret is shown, and what cannot be
+//! used is said in one sentence with the next step.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+mod support;
+
+#[path = "support/s3_server.rs"]
+mod s3_server;
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use s3_server::{KEY_ID, Refusal, S3Server, SECRET};
+
+/// A folder to back up, a bucket, and a configuration that names it `far`.
+struct Bench {
+    folder: tempfile::TempDir,
+    server: S3Server,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let bench = Self { folder, server: S3Server::start() };
+        std::fs::create_dir_all(bench.path("source/sub")).unwrap();
+        for number in 0..40_u64 {
+            let mut bytes = vec![0; 50_000];
+            blake3::Hasher::new().update(&number.to_be_bytes()).finalize_xof().fill(&mut bytes);
+            std::fs::write(bench.path(&format!("source/sub/{number}")), bytes).unwrap();
+        }
+        std::fs::write(bench.path("source/file"), b"content\n".repeat(1000)).unwrap();
+        bench.credentials(KEY_ID, SECRET);
+        let endpoint = bench.server.endpoint().to_owned();
+        bench.configure(&format!("endpoint = \"{endpoint}\"\ncredentials-file = \"HERE/credentials\"\n"));
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn credentials(&self, id: &str, secret: &str) {
+        let text = format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n");
+        std::fs::write(self.path("credentials"), text).unwrap();
+    }
+
+    /// What is said about the bucket; `HERE` is the folder of the test.
+    fn configure(&self, bucket: &str) {
+        let here = self.folder.path().to_str().unwrap();
+        let text = format!(
+            "[family]\nkey-file = \"HERE/key\"\n[repository.far]\nlocation = \"s3://backups/host1\"\n{bucket}\
+             [profile.source]\nroot = \"HERE/source\"\n"
+        );
+        std::fs::write(self.path("bk.toml"), text.replace("HERE", here)).unwrap();
+    }
+
+    fn bk(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bk"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.folder.path());
+        command.env("BK_CONFIG", self.path("bk.toml")).env("BK_DATA_DIR", self.path("data"));
+        command.stdin(std::process::Stdio::null()).current_dir(self.folder.path()).args(arguments);
+        command
+    }
+
+    /// Runs, expects an exit code and no secret; gives what was said.
+    fn expect(&self, code: i32, arguments: &[&str]) -> String {
+        self.said(code, arguments, &self.bk(arguments).output().unwrap())
+    }
+
+    fn said(&self, code: i32, arguments: &[&str], output: &Output) -> String {
+        let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
+        assert_eq!(output.status.code(), Some(code), "bk {arguments:?}\n{said}");
+        assert!(!said.contains("canary"), "bk {arguments:?} shows a secret\n{said}");
+        // Lines are filled to the width of a terminal.
+        said.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn a_bucket_is_made_filled_read_checked_thinned_and_pruned() {
+    let bench = Bench::new();
+    let missing = bench.expect(10, &["snapshots"]);
+    assert!(missing.contains("there is no repository at s3://backups/host1"), "{missing}");
+    let made = bench.expect(0, &["init"]);
+    assert!(made.contains("far: made (s3://backups/host1)"), "{made}");
+    assert!(bench.expect(0, &["init"]).contains("there already"));
+    bench.expect(0, &["backup", "source"]);
+    for number in 30..40 {
+        std::fs::remove_file(bench.path(&format!("source/sub/{number}"))).unwrap();
+    }
+    std::fs::write(bench.path("source/new"), "new\n").unwrap();
+    bench.expect(0, &["backup", "source"]);
+    bench.expect(0, &["check", "--read-data"]);
+    bench.expect(0, &["restore", "latest~1", "--to", "first"]);
+    bench.expect(0, &["restore", "latest", "--to", "second"]);
+    let found = |restored: &str, name: &str| {
+        let copy = bench.path(restored).join("source");
+        let inside = copy.join(bench.path("source").strip_prefix("/").unwrap());
+        [copy.join(name), inside.join(name)].into_iter().find(|path| path.exists())
+    };
+    let file = found("first", "file").expect("the file is restored");
+    assert_eq!(std::fs::read(file).unwrap(), b"content\n".repeat(1000));
+    assert!(found("first", "sub/39").is_some() && found("second", "sub/39").is_none());
+    assert!(found("second", "new").is_some());
+    let first = bench.expect(0, &["--json", "snapshots"]);
+    assert_eq!(first.matches("\"id\"").count(), 2, "{first}");
+    bench.expect(0, &["forget", "--dry-run"]);
+    bench.expect(0, &["prune"]);
+    bench.expect(0, &["check", "--read-data"]);
+    assert!(bench.expect(0, &["doctor"]).contains("s3://backups/host1 opens"));
+    // Everything lies below the folder of the bucket that was named, and its time probes are gone.
+    assert!(bench.server.object("host1/packs").is_dir());
+    let left = std::fs::read_dir(bench.server.object("host1/tmp")).map_or(0, Iterator::count);
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_run_that_finds_nothing_new_asks_little() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    bench.expect(0, &["backup", "source"]);
+    bench.expect(0, &["backup", "source"]);
+    bench.server.take_counts();
+    bench.expect(0, &["backup", "source"]);
+    let counts = bench.server.take_counts();
+    let all: usize = counts.values().sum();
+    assert!(all <= MOST_REQUESTS, "{all} requests: {counts:?}");
+    println!("an unchanged run: {all} requests: {counts:?}");
+    bench.expect(0, &["snapshots"]);
+    println!("a list of snapshots: {:?}", bench.server.take_counts());
+}
+
+/// Of an unchanged run after two others; each is paid for, and waits for the network.
+const MOST_REQUESTS: usize = 18;
+
+#[test]
+fn credentials_come_from_a_file_from_systemd_or_from_the_environment() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    bench.configure(&format!("endpoint = \"{}\"\n", bench.server.endpoint()));
+    let none = bench.expect(1, &["snapshots"]);
+    assert!(none.contains("s3://backups/host1 has no credentials") && none.contains("credentials-file"), "{none}");
+    let with_environment = |variables: &[(&str, &str)]| {
+        let mut command = bench.bk(&["snapshots"]);
+        command.envs(variables.iter().copied());
+        bench.said(0, &["snapshots"], &command.output().unwrap())
+    };
+    with_environment(&[("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)]);
+    std::fs::create_dir(bench.path("handed-over")).unwrap();
+    std::fs::rename(bench.path("credentials"), bench.path("handed-over/bk-far")).unwrap();
+    with_environment(&[("CREDENTIALS_DIRECTORY", bench.path("handed-over").to_str().unwrap())]);
+}
+
+#[test]
+fn what_is_set_up_wrong_is_said_with_the_next_step_and_without_a_secret() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    bench.credentials(KEY_ID, "canary-wrong-secret");
+    let commands: [(i32, &[&str]); 5] = [
+        (1, &["snapshots"]),
+        (1, &["backup", "source"]),
+        (1, &["-v", "check"]),
+        (1, &["--json", "snapshots"]),
+        (3, &["doctor"]),
+    ];
+    for (code, arguments) in commands {
+        let said = bench.expect(code, arguments);
+        assert!(said.contains("does not accept the access key"), "{arguments:?}: {said}");
+        assert!(said.contains("check the credentials"), "{arguments:?}: {said}");
+    }
+    bench.credentials(KEY_ID, SECRET);
+    std::fs::write(bench.path("credentials"), "canary-of-something-else\n").unwrap();
+    let said = bench.expect(2, &["snapshots"]);
+    assert!(said.contains("is no credentials file: line 1 is not NAME=VALUE"), "{said}");
+    bench.credentials(KEY_ID, SECRET);
+    std::fs::rename(bench.server.object(""), bench.server.object("../elsewhere")).unwrap();
+    let said = bench.expect(1, &["snapshots"]);
+    assert!(said.contains("there is no such bucket") && said.contains("make the bucket"), "{said}");
+    let nobody = "endpoint = \"http://127.0.0.1:1\"\ncredentials-file = \"HERE/credentials\"\n";
+    bench.configure(nobody);
+    let said = bench.expect(1, &["backup", "source"]);
+    assert!(said.contains("the server does not answer") && said.contains("check the network"), "{said}");
+    let said = bench.expect(2, &["--repo", "s3://key:canary-secret@backups/x", "snapshots"]);
+    assert!(said.contains("has a password in it"), "{said}");
+}
+
+#[test]
+fn no_program_that_is_started_is_told_the_secret() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let script = "tr '\\0' ' ' < /proc/$PPID/cmdline; tr '\\0' ' ' < /proc/$$/environ";
+    bench.expect(0, &["backup", "--name", "seen", "--command", "--", "sh", "-c", script]);
+    let seen = bench.expect(0, &["dump", "latest", "seen"]);
+    assert!(seen.contains("--name seen"), "{seen}");
+}
+
+#[test]
+fn a_server_that_stumbles_costs_time_and_nothing_else() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let busy = Refusal { status: 503, code: "SlowDown", method: "PUT" };
+    let broken = Refusal { status: 500, code: "InternalError", method: "GET" };
+    bench.server.refuse([busy, broken, Refusal { method: "HEAD", ..broken }, busy]);
+    bench.expect(0, &["backup", "source"]);
+    assert_eq!(bench.server.refusals_left(), 0);
+    bench.expect(0, &["check", "--read-data"]);
+}

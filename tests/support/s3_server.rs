@@ -1,5 +1,7 @@
 //! A real S3 server in the test's process, on a free port of the loopback, which checks signatures and counts requests.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -112,7 +114,6 @@ impl S3Server {
     }
 
     /// The requests since the last call, by kind.
-    #[allow(dead_code, reason = "not every test counts")]
     pub fn take_counts(&self) -> BTreeMap<String, usize> {
         std::mem::take(&mut self.state.lock().unwrap().counts)
     }

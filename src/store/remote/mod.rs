@@ -284,7 +284,7 @@ impl Store for RemoteStore {
         let listed = self.inner.list(&folder, |path, size, time| {
             let name = ObjectName::parse(area, path.rsplit_once('/').map_or(path, |(_, name)| name))?;
             // The same name in another folder is not this object.
-            (name.to_string() == path).then(|| (name, size, time))
+            (name.to_string() == path).then_some((name, size, time))
         })?;
         // Without its folder nothing is known: the disk behind the server may be away.
         if listed.is_empty() && !self.inner.is_object_store && self.inner.length(&folder)?.is_none() {

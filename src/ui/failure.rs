@@ -138,7 +138,9 @@ impl From<RepositoryError> for Failure {
                 Exit::NoRepository
             }
             RepositoryError::Interrupted => Exit::Interrupted,
-            RepositoryError::NoSuchSlot { .. } | RepositoryError::LastSlot { .. } => Exit::Usage,
+            RepositoryError::NoSuchSlot { .. }
+            | RepositoryError::LastSlot { .. }
+            | RepositoryError::Store(StoreError::Settings { .. }) => Exit::Usage,
             error if error.is_damage() => Exit::Damage,
             _ => Exit::Failed,
         };

@@ -305,7 +305,7 @@ fn other_machines_are_left_alone_unless_they_are_meant() {
     assert_eq!(past.ids().len(), 14);
     let out = ssd(&["-n", "--all-hosts"]);
     assert_eq!(out.matches(" on ").count(), 2, "{out}");
-    let (_, err) = bench.with(0, &["-r", "ssd", "forget", "--host", "cellar"]);
+    let (_, err) = bench.with(2, &["-r", "ssd", "forget", "--host", "cellar"]);
     assert!(err.contains("there is no snapshot of cellar"), "{err}");
     let (_, err) = bench.with(2, &["-r", "ssd", "forget", "wiki", "--host", "cellar"]);
     says(&err, &["wiki", "cellar"]);

@@ -36,7 +36,7 @@ pub use self::error::CommandError;
 use self::watch::{Cut, Exit, State, Watch};
 
 /// Beginnings of the names of variables that are never handed to a program.
-const SECRET_VARIABLES: [&[u8]; 2] = [b"BK_PASSWORD", b"BK_KEY"];
+const SECRET_VARIABLES: [&[u8]; 4] = [b"BK_PASSWORD", b"BK_KEY", b"AWS_SECRET_ACCESS_KEY", b"AWS_SESSION_TOKEN"];
 
 /// A program to start.
 #[derive(Debug, Clone, Copy, Default)]

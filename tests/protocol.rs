@@ -24,7 +24,7 @@ use bk::repository::{Index, Purpose, Repository, RepositoryError, Snapshots};
 use bk::store::{Area, LocalStore, ObjectName, Store};
 use support::program::{Program, text};
 use support::tree::{change_tree, compare_trees, noise};
-use support::{Bench, FaultStore, MemoryStore, Op, check_snapshots, small_tree};
+use support::{Bench, Fault, FaultStore, MemoryStore, Op, check_snapshots, small_tree};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -459,4 +459,27 @@ fn two_processes_at_once_both_commit() {
             assert_eq!(compare_trees(source, &below.join(source.strip_prefix("/").unwrap())), [""; 0], "{round}");
         }
     }
+}
+
+#[test]
+fn a_snapshot_whose_answer_was_lost_counts_for_nobody_also_when_it_arrives_later() {
+    let (bench, store, _, first) = one_snapshot();
+    change_tree(&bench.source, 1);
+    let faulty = FaultStore::new(store.fork());
+    bench.back_up(&bench.open(faulty.clone()).unwrap()).unwrap();
+    let put = faulty.log().iter().position(|done| *done == (Op::Put, Some(Area::Snapshots))).unwrap() as u64;
+    let fault = Fault::FailAfter(std::io::ErrorKind::TimedOut);
+    let faulty = FaultStore::with_fault(store.clone(), put, fault);
+    let result = bench.back_up(&bench.open(faulty.clone()).unwrap());
+    assert!(result.is_err() && faulty.has_struck(), "{result:?}");
+    // The object is there: the run said that it failed, and it did.
+    assert_eq!(store.list(Area::Snapshots).unwrap().len(), 2);
+    let repository = bench.open(store.clone()).unwrap();
+    assert_eq!(snapshots(&repository), [first.id]);
+    // What is left of it is taken away by a prune, and the next run is like any other.
+    let next = bench.commit(&repository);
+    bench.pass(&store, Duration::from_secs(2 * 86_400));
+    bench.prune(&repository).unwrap();
+    assert_eq!(store.list(Area::Snapshots).unwrap().len(), 2);
+    check_snapshots(&bench, &repository, &[&first, &next], "afterwards");
 }

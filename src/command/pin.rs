@@ -6,6 +6,7 @@ use serde_json::json;
 use super::select::{FilterArgs, Selector, parse_time};
 use super::session::host_name;
 use super::siblings::Siblings;
+use super::snapshots::subject;
 use super::{Opened, Session};
 use crate::clock::Clock as _;
 use crate::format::fact::{Fact, FactKind};
@@ -13,7 +14,7 @@ use crate::format::node::Timestamp;
 use crate::id::SnapshotId;
 use crate::repository::{Snapshots, add_facts, until_detail};
 use crate::retention::{Pin, Span};
-use crate::ui::text::{line_text, paths_text, rfc3339, time_text};
+use crate::ui::text::{rfc3339, time_text};
 use crate::ui::{Align, Exit, Failure, Table};
 
 /// Keep a snapshot whatever the rules say, until you take the pin away or a date comes
@@ -175,13 +176,9 @@ fn list(session: &Session) -> Result<Exit, Failure> {
                 "id": info.id.to_string(), "time": rfc3339(info.snapshot.start), "host": info.snapshot.host,
                 "profile": info.snapshot.profile, "repository": name, "until": until.map(rfc3339),
             }));
-            let subject = match &info.snapshot.profile {
-                Some(profile) => line_text(profile),
-                None => paths_text(info.snapshot.roots.iter().map(|root| root.path.as_slice()), 2),
-            };
             let pin =
                 until.map_or_else(|| "until it is taken away".to_owned(), |time| format!("until {}", time_text(time)));
-            table.row([info.id.short(), time_text(info.snapshot.start), subject, name.clone(), pin]);
+            table.row([info.id.short(), time_text(info.snapshot.start), subject(&info.snapshot), name.clone(), pin]);
         }
     }
     if session.screen.json {

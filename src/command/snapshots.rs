@@ -83,7 +83,7 @@ impl SnapshotsArgs {
 }
 
 /// The profile, or the paths where there is none.
-fn subject(snapshot: &Snapshot) -> String {
+pub(super) fn subject(snapshot: &Snapshot) -> String {
     match &snapshot.profile {
         Some(profile) => text::line_text(profile),
         None => text::paths_text(snapshot.roots.iter().map(|root| root.path.as_slice()), 2),

@@ -12,6 +12,7 @@ use crate::format::fact::{Fact, FactKind};
 use crate::format::index_file::PackName;
 use crate::format::pack::PackKind;
 use crate::format::snapshot::Snapshot;
+use crate::store::ObjectName;
 
 /// A snapshot is put at most so long after the last look at the marks began.
 const COMMIT_WITHIN: Duration = Duration::from_secs(600);
@@ -35,6 +36,15 @@ struct Validation {
     started: Duration,
     marked: Vec<PackName>,
     lost: usize,
+}
+
+/// How far the put of a snapshot came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Put {
+    NotTried,
+    /// Nobody knows whether it is there.
+    Tried,
+    There(ObjectName),
 }
 
 impl Commit<'_> {
@@ -96,23 +106,30 @@ impl Commit<'_> {
     /// the machine slept too long in between too often. No snapshot was put then.
     pub fn put(&self, writer: &Writer<'_>, snapshot: &Snapshot) -> Result<SnapshotInfo, RepositoryError> {
         let payload = snapshot.encode();
-        let mut late = None;
-        let result = self.put_in_time(writer, snapshot, &payload, &mut late);
-        if let (Err(_), Some(info)) = (&result, late) {
-            // It was put too late to be sure of it, and then the packs were not there any more. A prune may have seen
-            // it: without the note it would look for it for ever.
-            let fact = Fact {
-                kind: FactKind::Forgotten,
-                time: self.clock.wall(),
-                host: snapshot.host.clone(),
-                snapshot: Some(info.id),
-                pack: None,
-                detail: None,
-            };
-            let _ = add_facts(self.repository, &[fact]);
-            let _ = self.repository.store().delete(&info.name);
+        let mut put = Put::NotTried;
+        let result = self.put_in_time(writer, snapshot, &payload, &mut put);
+        if result.is_err() && put != Put::NotTried {
+            self.take_back(snapshot, &payload, &put);
         }
         result
+    }
+
+    /// A snapshot that was put too late to be sure of it, or of which the answer was lost: it may be there, or arrive
+    /// later, when its packs are gone. The note makes it count for nobody, nor does a prune look for it for ever.
+    fn take_back(&self, snapshot: &Snapshot, payload: &[u8], put: &Put) {
+        let fact = Fact {
+            kind: FactKind::Forgotten,
+            time: self.clock.wall(),
+            host: snapshot.host.clone(),
+            snapshot: Some(self.repository.keys().identifier().snapshot(payload)),
+            pack: None,
+            detail: None,
+        };
+        // The run has failed already and says why; what cannot be noted now was most likely not stored either.
+        let _ = add_facts(self.repository, &[fact]);
+        if let Put::There(name) = put {
+            let _ = self.repository.store().delete(name);
+        }
     }
 
     fn put_in_time(
@@ -120,7 +137,7 @@ impl Commit<'_> {
         writer: &Writer<'_>,
         snapshot: &Snapshot,
         payload: &[u8],
-        late: &mut Option<SnapshotInfo>,
+        tried: &mut Put,
     ) -> Result<SnapshotInfo, RepositoryError> {
         let location = || self.repository.location();
         let mut put = None;
@@ -142,12 +159,13 @@ impl Commit<'_> {
             if is_late() {
                 continue;
             }
+            *tried = Put::Tried;
             let info = self.put_snapshot(payload, snapshot)?;
             if !is_late() {
                 return Ok(info);
             }
             // The put itself took too long: the marks are looked at once more before anybody is told.
-            *late = Some(info.clone());
+            *tried = Put::There(info.name);
             put = Some(info);
         }
         Err(RepositoryError::TooLate { location: location() })

@@ -4,12 +4,13 @@ use super::{ForgetArgs, Found, prune};
 use crate::command::Session;
 use crate::command::prune::Rest;
 use crate::command::session::{Target, host_name};
+use crate::command::snapshots::subject;
 use crate::format::snapshot::Outcome;
 use crate::id::IdPrefix;
 use crate::operation::forget::{Group, Hold, forget};
 use crate::repository::{SnapshotInfo, Snapshots};
 use crate::retention::Pin;
-use crate::ui::text::{line_text, paths_text, time_text};
+use crate::ui::text::{line_text, time_text};
 use crate::ui::{Exit, Failure};
 
 impl ForgetArgs {
@@ -55,10 +56,7 @@ impl ForgetArgs {
                     "dry_run": self.dry_run,
                 }));
             } else {
-                let subject = match &info.snapshot.profile {
-                    Some(profile) => line_text(profile),
-                    None => paths_text(info.snapshot.roots.iter().map(|root| root.path.as_slice()), 2),
-                };
+                let subject = subject(&info.snapshot);
                 let time = time_text(info.snapshot.start);
                 session.screen.line(&format!("{verb} {} of {time}, {subject}", info.id.short()));
             }

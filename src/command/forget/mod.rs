@@ -23,8 +23,8 @@ use crate::ui::{Exit, Failure};
 /// Let go of old snapshots, and say of each why it stays or goes
 ///
 /// Without a profile: of everything that this machine backed up. What is kept is said by `keep` in the configuration;
-/// 30 days, in a bucket 90, and never fewer than the newest 3 complete snapshots when it says nothing. What only forgotten snapshots
-/// needed is taken away by `bk prune`.
+/// 30 days, in a bucket 90, and never fewer than the newest 3 complete snapshots when it says nothing. What only
+/// forgotten snapshots needed is taken away by `bk prune`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bk forget --dry-run                    what would stay and go, and why

@@ -139,7 +139,7 @@ fn credentials_come_from_a_file_from_systemd_or_from_the_environment() {
     let bench = Bench::new();
     bench.expect(0, &["init"]);
     bench.configure(&format!("endpoint = \"{}\"\n", bench.server.endpoint()));
-    let none = bench.expect(1, &["snapshots"]);
+    let none = bench.expect(2, &["snapshots"]);
     assert!(none.contains("s3://backups/host1 has no credentials") && none.contains("credentials-file"), "{none}");
     let with_environment = |variables: &[(&str, &str)]| {
         let mut command = bench.bk(&["snapshots"]);

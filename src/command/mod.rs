@@ -60,7 +60,7 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
-    /// Repository: a name from the configuration, or a folder
+    /// Repository: a name from the configuration, a folder, or a URL
     #[arg(
         short,
         long,

@@ -7,76 +7,83 @@ use crate::repository::RepositoryError;
 use crate::source::command::CommandError;
 use crate::store::{LocationError, StoreError};
 
-/// The exit code of a command; the worst of several wins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The exit code of a command, mildest first; the worst of several wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// Everything that was asked for is done.
     Complete,
-    /// It is not done.
-    Failed,
-    /// The command line or the configuration is wrong.
-    Usage,
     /// Done, but something could not be read, changed meanwhile, or is missing.
     Incomplete,
-    /// A program whose output was to be kept failed.
-    Hook,
-    /// Damage was found.
-    Damage,
-    /// What was restored is not what was backed up.
-    Verification,
     /// The newest complete snapshot is older than it may be.
     Overdue,
     /// A backup was unlike those before it; forgetting is paused.
     Anomaly,
+    /// What was restored is not what was backed up.
+    Verification,
+    /// Damage was found.
+    Damage,
+    /// A program whose output was to be kept failed.
+    Hook,
+    /// It is not done.
+    Failed,
     /// There is no repository.
     NoRepository,
     /// Wrong password or key.
     WrongKey,
+    /// The command line or the configuration is wrong.
+    Usage,
     /// The user stopped it.
     Interrupted,
 }
 
 impl Exit {
-    /// The number that the program exits with.
+    /// All of them, by their number.
+    pub const ALL: [Self; 12] = [
+        Self::Complete,
+        Self::Failed,
+        Self::Usage,
+        Self::Incomplete,
+        Self::Hook,
+        Self::Damage,
+        Self::Verification,
+        Self::Overdue,
+        Self::Anomaly,
+        Self::NoRepository,
+        Self::WrongKey,
+        Self::Interrupted,
+    ];
+
+    /// The number that the program exits with, and what it means.
     #[must_use]
-    pub const fn code(self) -> u8 {
+    pub const fn meaning(self) -> (u8, &'static str) {
         match self {
-            Self::Complete => 0,
-            Self::Failed => 1,
-            Self::Usage => 2,
-            Self::Incomplete => 3,
-            Self::Hook => 4,
-            Self::Damage => 5,
-            Self::Verification => 6,
-            Self::Overdue => 8,
-            Self::Anomaly => 9,
-            Self::NoRepository => 10,
-            Self::WrongKey => 12,
-            Self::Interrupted => 130,
+            Self::Complete => (0, "Everything that was asked for is done."),
+            Self::Failed => (1, "It is not done."),
+            Self::Usage => (2, "The command line or the configuration is wrong."),
+            Self::Incomplete => (3, "Done, but something could not be read, changed meanwhile, or is missing."),
+            Self::Hook => (4, "A program whose output was to be kept failed."),
+            Self::Damage => (5, "Damage was found."),
+            Self::Verification => (6, "What was restored is not what was backed up."),
+            Self::Overdue => (8, "The newest complete snapshot of a profile is older than its max-age."),
+            Self::Anomaly => {
+                (9, "A backup is unlike those before it; nothing is forgotten or pruned until bk accept says so.")
+            }
+            Self::NoRepository => (10, "There is no repository."),
+            Self::WrongKey => (12, "Wrong password or key."),
+            Self::Interrupted => (130, "Interrupted."),
         }
     }
 
-    const fn rank(self) -> u8 {
-        match self {
-            Self::Complete => 0,
-            Self::Incomplete => 1,
-            Self::Overdue => 2,
-            Self::Anomaly => 3,
-            Self::Verification => 4,
-            Self::Damage => 5,
-            Self::Hook => 6,
-            Self::Failed => 7,
-            Self::NoRepository => 8,
-            Self::WrongKey => 9,
-            Self::Usage => 10,
-            Self::Interrupted => 11,
-        }
+    /// The number that the program exits with.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self.meaning().0
     }
 
     /// The worse of two.
     #[must_use]
-    pub const fn worst(self, other: Self) -> Self {
-        if other.rank() > self.rank() { other } else { self }
+    pub fn worst(self, other: Self) -> Self {
+        self.max(other)
     }
 }
 

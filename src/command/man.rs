@@ -17,15 +17,12 @@ const BY_HAND: [(&str, &str); 3] = [
     ("bk-repository.7", include_str!("../../man/bk-repository.7")),
 ];
 
-/// Codes that no command ends with by itself.
-const OTHER_CODES: [(u8, &str); 2] = [
-    (7, "A destination is behind. Kept for a later version."),
-    (141, "Whoever read the output went away."),
-];
+/// What ends a program of which nobody reads on.
+const BROKEN_PIPE: (u8, &str) = (141, "Whoever read the output went away.");
 
 /// Exit codes, for every page.
 fn exit_status() -> Vec<(String, String)> {
-    let mut all: Vec<_> = Exit::ALL.map(Exit::meaning).into_iter().chain(OTHER_CODES).collect();
+    let mut all: Vec<_> = Exit::ALL.map(Exit::meaning).into_iter().chain([BROKEN_PIPE]).collect();
     all.sort_unstable();
     all.into_iter().map(|(code, meaning)| (code.to_string(), meaning.to_owned())).collect()
 }

@@ -5,6 +5,7 @@ mod backup;
 mod check;
 mod completions;
 mod config;
+mod copy;
 mod create;
 mod diff;
 mod doctor;
@@ -113,6 +114,7 @@ pub enum Command {
     Prune(prune::PruneArgs),
     Pin(pin::PinArgs),
     Accept(accept::AcceptArgs),
+    Copy(copy::CopyArgs),
     Stats(stats::StatsArgs),
     /// The passwords and keys that open the repositories
     #[command(subcommand)]
@@ -140,6 +142,7 @@ impl Command {
             Self::Prune(args) => args.run(session),
             Self::Pin(args) => args.run(session),
             Self::Accept(args) => args.run(session),
+            Self::Copy(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Key(command) => command.run(session),
             Self::Profile(args) => args.run(session),

@@ -234,13 +234,7 @@ impl Session {
     /// # Errors
     /// When there is no repository, or its file system is not mounted.
     pub fn open_store(&self, target: &Target) -> Result<Arc<dyn Store>, Failure> {
-        check_mounted(target)?;
-        match &target.location {
-            Location::Local(path) => Ok(Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes))),
-            Location::Remote(remote) => {
-                Ok(Arc::new(RemoteStore::open(remote, &target.remote, server_credentials(target, remote)?)?))
-            }
-        }
+        Ok(store_opener(target)?()?)
     }
 
     /// Opens a target with the credential that counts for it.
@@ -390,8 +384,30 @@ pub(super) fn server_credentials(target: &Target, remote: &Remote) -> Result<Opt
     })
 }
 
+/// What opens the store of a target, wherever and whenever it is called: all that it needs has been read.
+///
+/// # Errors
+/// When the credentials of its server cannot be read.
+pub(super) fn store_opener(
+    target: &Target,
+) -> Result<impl FnOnce() -> Result<Arc<dyn Store>, StoreError> + Send + use<>, Failure> {
+    let credentials = match &target.location {
+        Location::Remote(remote) => server_credentials(target, remote)?,
+        Location::Local(_) => None,
+    };
+    let target = target.clone();
+    Ok(move || {
+        check_mounted(&target)?;
+        let store: Arc<dyn Store> = match &target.location {
+            Location::Local(path) => Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes)),
+            Location::Remote(remote) => Arc::new(RemoteStore::open(remote, &target.remote, credentials)?),
+        };
+        Ok(store)
+    })
+}
+
 /// Refuses a target whose file system is not mounted.
-pub(super) fn check_mounted(target: &Target) -> Result<(), Failure> {
+pub(super) fn check_mounted(target: &Target) -> Result<(), StoreError> {
     use std::os::unix::fs::MetadataExt as _;
     let Some(mount) = &target.require_mount else { return Ok(()) };
     let device = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
@@ -403,7 +419,7 @@ pub(super) fn check_mounted(target: &Target) -> Result<(), Failure> {
     if is_mount {
         return Ok(());
     }
-    Err(StoreError::NotMounted { mount: mount.clone(), location: target.location.to_string() }.into())
+    Err(StoreError::NotMounted { mount: mount.clone(), location: target.location.to_string() })
 }
 
 /// The text of a key or password file.

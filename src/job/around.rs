@@ -24,8 +24,6 @@ pub struct Around {
     /// What stands still.
     still: Mutex<Quiesced>,
     set_up: Vec<Substitute>,
-    /// Once there is a snapshot of the file system, nothing needs to stand still.
-    lets_go_early: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,7 +34,7 @@ impl Around {
     /// Lets everything stand still that the profile says. What does not is a problem of the run: a backup of what moves
     /// is worth more than none, and is not called complete.
     #[must_use]
-    pub fn begin(surroundings: &Surroundings, profile: &str, mut plan: Plan, lets_go_early: bool) -> Self {
+    pub fn begin(surroundings: &Surroundings, profile: &str, mut plan: Plan) -> Self {
         // What is begun last is ended first, also when the run dies: declared first, dropped last.
         let mut still = Quiesced::new(surroundings.clone());
         let mut extra = Quiesced::new(surroundings.clone());
@@ -69,7 +67,6 @@ impl Around {
             still: Mutex::new(still),
             extra: Mutex::new(extra),
             set_up,
-            lets_go_early,
         }
     }
 
@@ -101,8 +98,8 @@ impl Around {
         }
         snapshots.1 = Some(all.clone());
         drop(snapshots);
-        if made && self.lets_go_early {
-            // A failure is told, and tried again at the end.
+        if made {
+            // Once there is a snapshot of the file system, nothing needs to stand still. A failure is told, and tried again at the end.
             let _ = lock(&self.still).end();
         }
         (all, problems)

@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use super::container::{Described, describe};
 use super::detect::detect;
@@ -15,7 +16,7 @@ use crate::profile::{HookUse, Need, Profile, Role, Service, SqliteFile, State};
 use crate::source::exclude::{Rules, Verdict};
 
 /// What a profile means here.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// What is read.
     pub roots: Vec<PathBuf>,
@@ -40,7 +41,7 @@ pub struct Plan {
     /// There is nothing to keep.
     pub stateless: bool,
     /// Holds passwords for hooks; removed with this.
-    _secrets: Option<tempfile::TempDir>,
+    _secrets: Option<Arc<tempfile::TempDir>>,
 }
 
 impl Plan {
@@ -176,7 +177,7 @@ fn find_databases(
         }
         plan.hooks.push(hook);
     }
-    plan._secrets = secrets;
+    plan._secrets = secrets.map(Arc::new);
     Ok(())
 }
 

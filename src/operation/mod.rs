@@ -4,6 +4,7 @@ pub mod backup;
 #[cfg(test)]
 pub(crate) mod bench;
 pub mod check;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;
@@ -12,6 +13,7 @@ pub mod key;
 pub mod list;
 pub mod promise;
 pub mod prune;
+pub(crate) mod reach;
 pub mod restore;
 pub mod stats;
 pub mod tar;

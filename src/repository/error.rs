@@ -110,6 +110,14 @@ pub enum RepositoryError {
         /// Why not.
         reason: String,
     },
+    /// Other keys.
+    #[error("{location} is no sibling of {other}: the key of that one does not open it")]
+    NotSibling {
+        /// The repository.
+        location: String,
+        /// The one that it should be a sibling of.
+        other: String,
+    },
     /// Blobs that the snapshot needs were deleted while the run went on.
     #[error("{packs} packs that this run relied on were deleted from {location} meanwhile")]
     Lost {
@@ -171,6 +179,9 @@ impl RepositoryError {
             Self::LastSlot { .. } => "add another key first, with `bk key add`",
             Self::NoSuchSlot { .. } => "run `bk key list` and type more digits of the slot",
             Self::NotIndexed { .. } => "run `bk check` to see which snapshots need it; a new backup stores it again",
+            Self::NotSibling { .. } => {
+                "repositories that `bk init` makes together are siblings; name one of another family alone, with --repo"
+            }
             Self::Lost { .. } | Self::TooLate { .. } => "run the backup again",
             Self::NoSnapshot(_) => "run `bk snapshots` to see what there is",
             Self::Compress(_) => "test this machine's memory before you trust it with anything",

@@ -223,6 +223,12 @@ impl Index {
         self.pack_of(entry).name
     }
 
+    /// What the pack of an entry holds.
+    #[must_use]
+    pub fn kind(&self, entry: &Entry) -> Option<PackKind> {
+        PackKind::of(&self.pack_of(entry).header)
+    }
+
     /// How many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {

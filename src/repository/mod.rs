@@ -7,6 +7,7 @@ mod catalog;
 mod commit;
 mod error;
 mod facts;
+mod follower;
 mod index;
 mod keys;
 mod packer;
@@ -17,10 +18,13 @@ mod writer;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use catalog::{Catalog, IndexObject, Listing, Purpose, StoredPack, marks, replace_index};
 pub use commit::Commit;
 pub use error::RepositoryError;
 pub use facts::{Facts, add_facts, join_facts, run_detail, until_detail};
+pub use follower::{Follower, NewPack};
 pub use index::{Entry, Index};
 pub use keys::{Slot, Slots, add_slot, open_slots, opened_by, put_slot, remove_slot, seal_slot, slots};
 pub use packer::target_len;
@@ -32,6 +36,7 @@ pub use writer::{AddedBlobs, SegmentBuilder, Writer, WriterStats};
 use crate::chunk::CLASS_RULE;
 use crate::crypto::Keys;
 use crate::format::config::{CHUNKER_KEYED_GEAR, Config, FORMAT_VERSION};
+use crate::format::index_file::{IndexedPack, PackName};
 use crate::format::key_slot::{Credential, Note};
 use crate::format::node::Timestamp;
 use crate::format::object;
@@ -125,6 +130,20 @@ impl Repository {
         Ok(Self { store, keys: Arc::new(keys), config: Arc::new(config) })
     }
 
+    /// Opens a sibling of a repository that is open, with its keys.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotSibling`] when it is of another family; others as they come.
+    pub fn open_sibling(&self, store: Arc<dyn Store>) -> Result<Self, RepositoryError> {
+        let config = read_config(&*store, &self.keys).map_err(|error| match error {
+            RepositoryError::Object { .. } => {
+                RepositoryError::NotSibling { location: store.location(), other: self.location() }
+            }
+            error => error,
+        })?;
+        Ok(Self { store, keys: Arc::clone(&self.keys), config: Arc::new(config) })
+    }
+
     /// The same repository, of which nothing that is written will be kept.
     #[must_use]
     pub fn dry(&self) -> Self {
@@ -205,14 +224,38 @@ impl Repository {
         let name = ObjectName::Plain(area(kind), ObjectId(*blake3::hash(&bytes).as_bytes()));
         self.store.put_new(&name, &bytes)?;
         let length = bytes.len() as u64;
-        let stored = self.store.stat(&name)?;
-        if stored != Some(length) {
+        if let Err(error) = self.check_stored(&name, length) {
             // Nothing can refer to it yet, and it would be reported as damage for ever.
             let _ = self.store.delete(&name);
-            let (name, location) = (name.to_string(), self.location());
-            return Err(StoreError::Short { name, location, size: stored.unwrap_or(0), end: length }.into());
+            return Err(error);
         }
         Ok((name, length))
+    }
+
+    /// Compares the stored size of an object with what was written: a store may have said so and kept less.
+    fn check_stored(&self, name: &ObjectName, length: u64) -> Result<(), RepositoryError> {
+        let stored = self.store.stat(name)?;
+        if stored == Some(length) {
+            return Ok(());
+        }
+        let (name, location) = (name.to_string(), self.location());
+        Err(StoreError::Short { name, location, size: stored.unwrap_or(0), end: length }.into())
+    }
+
+    /// Puts a pack of a sibling, byte for byte and under a name of its own, and compares the stored size.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Damaged`] when the bytes are not those of the pack; others as they come.
+    pub fn put_pack(&self, pack: &IndexedPack, bytes: Bytes) -> Result<IndexedPack, RepositoryError> {
+        let id = pack.name.id;
+        if bytes.len() as u64 != pack.size || *blake3::hash(&bytes).as_bytes() != id.0 {
+            return Err(RepositoryError::Damaged { name: ObjectName::Pack(pack.name).to_string() });
+        }
+        let name = PackName { id, nonce: crate::crypto::random()? };
+        let object = ObjectName::Pack(name);
+        self.store.put_bytes(&object, bytes)?;
+        self.check_stored(&object, pack.size)?;
+        Ok(IndexedPack { name, ..pack.clone() })
     }
 
     /// Every object of `kind`, decoded by `decode`.

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{Repository, RepositoryError};
 use crate::compress::Encoding;
 use crate::crypto::{PREFIX_LEN, SEAL_OVERHEAD, Sealer};
@@ -140,8 +142,9 @@ impl OpenPack {
         Ok(buffer.len() as u64)
     }
 
-    /// Ends the pack: padding, table, trailer, then makes it durable and checks its stored size.
-    pub(super) fn finish(mut self, repository: &Repository) -> Result<IndexedPack, RepositoryError> {
+    /// Ends the pack: padding, table, trailer, then makes it durable and checks its stored size. Its bytes come along
+    /// when the store had them in memory.
+    pub(super) fn finish(mut self, repository: &Repository) -> Result<(IndexedPack, Option<Bytes>), RepositoryError> {
         let mut writer = CborWriter::new();
         pack::encode_table(&self.segments, &mut writer);
         let table = writer.into_bytes();
@@ -155,13 +158,9 @@ impl OpenPack {
         let id = PackId(*self.hasher.finalize().as_bytes());
         let name = PackName { id, nonce: crate::crypto::random()? };
         let object = ObjectName::Pack(name);
-        self.upload.finish(&object)?;
-        let stored = repository.store().stat(&object)?;
-        if stored != Some(self.length) {
-            let (name, location) = (object.to_string(), repository.location());
-            return Err(StoreError::Short { name, location, size: stored.unwrap_or(0), end: self.length }.into());
-        }
-        Ok(IndexedPack { name, size: self.length, header: self.header, segments: self.segments })
+        let bytes = self.upload.finish(&object)?;
+        repository.check_stored(&object, self.length)?;
+        Ok((IndexedPack { name, size: self.length, header: self.header, segments: self.segments }, bytes))
     }
 }
 

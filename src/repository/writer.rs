@@ -10,6 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use hashbrown::HashTable;
 
+use super::follower::Follower;
 use super::index::{Index, hash_of};
 use super::packer::{EncodedSegment, MAX_BLOBS, OpenPack, seal, target_len};
 use super::{Repository, RepositoryError};
@@ -56,6 +57,17 @@ impl AddedBlobs {
 
     fn get(blocks: &[Vec<BlobId>], at: u32) -> &BlobId {
         &blocks[at as usize / Self::BLOCK][at as usize % Self::BLOCK]
+    }
+
+    /// Whether `id` is among them.
+    #[must_use]
+    pub fn contains(&self, id: &BlobId) -> bool {
+        self.table.find(hash_of(id), |at| Self::get(&self.blocks, *at) == id).is_some()
+    }
+
+    /// All of them, in the order in which they came.
+    pub fn iter(&self) -> impl Iterator<Item = &BlobId> {
+        self.blocks.iter().flatten()
     }
 
     /// Whether `id` was not among them before.
@@ -175,6 +187,7 @@ pub struct Writer<'a> {
     failed: AtomicBool,
     buffers: Mutex<Vec<Vec<u8>>>,
     stats: WriterStats,
+    followers: &'a [Follower],
 }
 
 impl<'a> Writer<'a> {
@@ -211,7 +224,15 @@ impl<'a> Writer<'a> {
             failed: AtomicBool::new(false),
             buffers: Mutex::new(Vec::new()),
             stats: WriterStats::default(),
+            followers: &[],
         })
+    }
+
+    /// The same writer, which tells `followers` what it does.
+    #[must_use]
+    pub const fn followed_by(mut self, followers: &'a [Follower]) -> Self {
+        self.followers = followers;
+        self
     }
 
     /// The packs that were put, each with its size in bytes.
@@ -241,12 +262,23 @@ impl<'a> Writer<'a> {
     /// Whether the blob is in the repository, or on its way by this run.
     #[must_use]
     pub fn has(&self, id: &BlobId) -> bool {
-        self.index.rely_on(id)
+        let has = self.index.rely_on(id);
+        if has {
+            self.followers.iter().for_each(|follower| follower.ask(id));
+        }
+        has
+    }
+
+    /// Whether this run itself has added the blob, or is about to.
+    #[must_use]
+    pub fn has_added(&self, id: &BlobId) -> bool {
+        self.added.get(usize::from(id.0[31]) % 16).is_some_and(|shard| lock(shard).contains(id))
     }
 
     /// Notes that the caller is about to add the blob; `false` when it is there or somebody else adds it.
     #[must_use]
     pub fn claim(&self, id: &BlobId) -> bool {
+        self.followers.iter().for_each(|follower| follower.ask(id));
         if self.index.rely_on(id) {
             return false;
         }
@@ -379,7 +411,27 @@ impl<'a> Writer<'a> {
     }
 
     fn finish_pack(&self, pack: OpenPack) -> Result<(), RepositoryError> {
-        let indexed = pack.finish(self.repository)?;
+        let (indexed, bytes) = pack.finish(self.repository)?;
+        self.followers.iter().for_each(|follower| follower.put(&indexed, bytes.as_ref()));
+        drop(bytes);
+        self.note(indexed)
+    }
+
+    /// Takes up a pack that somebody else has put whole: what is in it is there.
+    ///
+    /// # Errors
+    /// When it was time to put an index object, and that failed.
+    pub fn adopt(&self, indexed: IndexedPack) -> Result<(), RepositoryError> {
+        for (id, length) in indexed.segments.iter().flat_map(|segment| &segment.blobs) {
+            if self.claim(id) {
+                self.stats.blobs.fetch_add(1, Ordering::Relaxed);
+                self.stats.raw_bytes.fetch_add(u64::from(*length), Ordering::Relaxed);
+            }
+        }
+        self.note(indexed)
+    }
+
+    fn note(&self, indexed: IndexedPack) -> Result<(), RepositoryError> {
         self.stats.packs.fetch_add(1, Ordering::Relaxed);
         self.stats.stored_bytes.fetch_add(indexed.size, Ordering::Relaxed);
         lock(&self.written).push((indexed.name, indexed.size));

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
 use crate::format::node::Timestamp;
 
@@ -79,8 +81,8 @@ impl Upload for DryUpload {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError> {
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
         self.lengths.lock().unwrap_or_else(PoisonError::into_inner).insert(*name, self.bytes.len() as u64);
-        Ok(())
+        Ok(None)
     }
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 
 use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
@@ -257,7 +258,7 @@ impl Store for LocalStore {
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         let mut upload = LocalUpload::new(Arc::clone(&self.folder))?;
         upload.write(bytes)?;
-        Box::new(upload).finish(name)
+        Box::new(upload).finish(name).map(drop)
     }
 
     fn begin(&self) -> Result<Box<dyn Upload>, StoreError> {
@@ -386,11 +387,11 @@ impl Upload for LocalUpload {
         self.file.read_exact_at(into, offset).map_err(|error| self.folder.error("read", &self.name, error))
     }
 
-    fn finish(mut self: Box<Self>, name: &ObjectName) -> Result<(), StoreError> {
+    fn finish(mut self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
         self.file.sync_all().map_err(|error| self.folder.error("write", &name.to_string(), error))?;
         self.folder.publish(&self.name, name)?;
         self.published = true;
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -14,6 +14,8 @@ pub use local::LocalStore;
 pub use location::{Location, LocationError};
 pub use remote::RemoteStore;
 
+use bytes::Bytes;
+
 use crate::format::node::Timestamp;
 
 /// An object as a list shows it.
@@ -60,6 +62,14 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Exists`] when the name is taken and the store can tell; others as they come, and then nothing is visible, or,
     /// when the answer was lost, all of it.
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// As [`Store::put_new`], for bytes that a store may keep instead of copying them.
+    ///
+    /// # Errors
+    /// As [`Store::put_new`].
+    fn put_bytes(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
+        self.put_new(name, &bytes)
+    }
 
     /// Begins a large object whose name is known only at its end.
     ///
@@ -114,9 +124,9 @@ pub trait Upload: Send {
     /// As they come.
     fn read_back(&self, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<(), StoreError>;
 
-    /// Makes the object durable and visible under its name.
+    /// Makes the object durable and visible under its name. Gives its bytes when they are in memory anyway.
     ///
     /// # Errors
     /// As [`Store::put_new`].
-    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError>;
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError>;
 }

@@ -1,6 +1,7 @@
 //! How a command ends: the only place that makes exit codes.
 
 use crate::destination::DestinationError;
+use crate::operation::copy::CopyError;
 use crate::operation::prune::PruneError;
 use crate::profile::ConfigError;
 use crate::repository::RepositoryError;
@@ -12,6 +13,8 @@ use crate::store::{LocationError, StoreError};
 pub enum Exit {
     /// Everything that was asked for is done.
     Complete,
+    /// Done, but not in every repository.
+    Behind,
     /// Done, but something could not be read, changed meanwhile, or is missing.
     Incomplete,
     /// The newest complete snapshot is older than it may be.
@@ -38,7 +41,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, by their number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Complete,
         Self::Failed,
         Self::Usage,
@@ -46,6 +49,7 @@ impl Exit {
         Self::Hook,
         Self::Damage,
         Self::Verification,
+        Self::Behind,
         Self::Overdue,
         Self::Anomaly,
         Self::NoRepository,
@@ -64,6 +68,7 @@ impl Exit {
             Self::Hook => (4, "A program whose output was to be kept failed."),
             Self::Damage => (5, "Damage was found."),
             Self::Verification => (6, "What was restored is not what was backed up."),
+            Self::Behind => (7, "Backed up, but a repository is behind the others; the next run brings it up to date."),
             Self::Overdue => (8, "The newest complete snapshot of a profile is older than its max-age."),
             Self::Anomaly => {
                 (9, "A backup is unlike those before it; nothing is forgotten or pruned until bk accept says so.")
@@ -152,6 +157,15 @@ impl From<RepositoryError> for Failure {
             _ => Exit::Failed,
         };
         Self::of(exit, &error, error.hint())
+    }
+}
+
+impl From<CopyError> for Failure {
+    fn from(error: CopyError) -> Self {
+        match error {
+            CopyError::Repository(error) => error.into(),
+            CopyError::Unreadable { ref source, .. } => Self::of(Exit::Damage, &error, source.hint()),
+        }
     }
 }
 

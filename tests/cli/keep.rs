@@ -406,7 +406,7 @@ fn a_backup_unlike_those_before_it_is_9_until_it_is_accepted() {
 }
 
 #[test]
-fn with_two_repositories_each_has_its_own_snapshot_pinned_accepted_and_forgotten() {
+fn what_is_said_of_a_snapshot_is_said_in_every_repository() {
     let bench = Bench::configured(CONFIG);
     pages(&bench, 100);
     bench.with(0, &["backup", "wiki"]);
@@ -422,9 +422,13 @@ fn with_two_repositories_each_has_its_own_snapshot_pinned_accepted_and_forgotten
     assert!(out.contains("is pinned in ssd") && out.contains("is pinned in usb"), "{out}");
     let (out, _) = bench.with(0, &["pin"]);
     assert_eq!(out.lines().count(), 3, "{out}");
-    // One of its own in each: what is named by its id is in one of them only, and a word that fits nothing is refused.
+    // It is the same in both; what is in one of them only is forgotten there, and a word that fits nothing is refused.
     let ids = bench.past("usb").ids();
-    let (out, err) = bench.with(0, &["forget", &ids[0][..8]]);
+    let (out, _) = bench.with(0, &["forget", &ids[0][..8]]);
+    assert_eq!(out.matches("forgot").count(), 2, "{out}");
+    bench.with(0, &["-r", "usb", "backup", "wiki"]);
+    let ids = bench.past("usb").ids();
+    let (out, err) = bench.with(0, &["forget", &ids[ids.len() - 1][..8]]);
     assert!(out.contains("forgot") && err.contains("ssd does not have"), "{out}{err}");
     bench.with(0, &["-r", "ssd", "backup", "mail"]);
     let (_, err) = bench.with(0, &["forget", "mail"]);

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use bk::clock::Clock;
 use bk::format::node::Timestamp;
 use bk::store::{Area, Listed, ObjectName, Store, StoreError, Upload};
@@ -271,7 +273,7 @@ impl Upload for ActorUpload {
         self.inner.read_back(offset, length, into)
     }
 
-    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError> {
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
         let Self { store, inner } = *self;
         store.turn(&format!("puts {name}"), |_| {
             let done = inner.finish(name);

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use bk::format::node::Timestamp;
 use bk::store::{Area, Listed, ObjectName, Store, StoreError, Upload};
 
@@ -277,12 +279,12 @@ impl<S: Store + Clone + 'static> Upload for FaultUpload<S> {
         self.inner.read_back(offset, length, into)
     }
 
-    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError> {
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
         let fault = self.store.enter(Op::Finish, Some(name.area()))?;
         let done = match &fault {
             Some(Fault::Torn | Fault::Corrupt) => {
                 drop(self.inner);
-                self.store.inner.put_new(name, &kept(fault.as_ref(), &self.bytes))
+                self.store.inner.put_new(name, &kept(fault.as_ref(), &self.bytes)).map(|()| None)
             }
             _ => self.inner.finish(name),
         };

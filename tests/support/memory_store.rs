@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
+
 use bk::format::node::Timestamp;
 use bk::store::{Area, Listed, ObjectName, Store, StoreError, Upload};
 
@@ -133,7 +135,8 @@ impl Upload for MemoryUpload {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError> {
-        self.store.put_new(name, &self.bytes)
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
+        self.store.put_new(name, &self.bytes)?;
+        Ok(Some(self.bytes.into()))
     }
 }

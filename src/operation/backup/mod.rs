@@ -11,6 +11,7 @@ mod options;
 mod problems;
 mod scan;
 mod shared;
+mod siblings;
 mod tables;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub use options::{
     AfterStreams, BackupOptions, Found, HookResults, Origin, SourceRules, Stream, Substitute, WhenBroken,
 };
 pub use problems::Problems;
+pub use siblings::{Sibling, SiblingStats, backup_with_siblings};
 pub use tables::{absent_table, empty_table, is_table};
 
 use crate::chunk::{CLASS_RULE, Chunker};
@@ -30,7 +32,9 @@ use crate::format::node::Timestamp;
 use crate::format::snapshot::{Outcome, Root, Snapshot, Statistics};
 use crate::id::{RunId, SnapshotId};
 use crate::progress::Progress;
-use crate::repository::{Commit, Index, Purpose, Repository, RepositoryError, SnapshotInfo, Snapshots, Writer};
+use crate::repository::{
+    Commit, Follower, Index, Purpose, Repository, RepositoryError, SnapshotInfo, Snapshots, Writer,
+};
 use crate::source::metadata::Names;
 use shared::Shared;
 
@@ -96,21 +100,34 @@ pub fn backup(
     progress: &dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<BackupStats, BackupError> {
+    let run = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
+    backup_followed(repository, options, streams, run, &[], clock, progress, cancel)
+}
+
+#[expect(clippy::too_many_arguments, reason = "those of a backup, and who follows it")]
+fn backup_followed(
+    repository: &Repository,
+    options: &BackupOptions<'_>,
+    streams: Vec<Stream<'_>>,
+    run_id: RunId,
+    followers: &[Follower],
+    clock: &dyn Clock,
+    progress: &dyn Progress,
+    cancel: &AtomicBool,
+) -> Result<BackupStats, BackupError> {
     repository.check_writable()?;
     repository.store().clean().map_err(RepositoryError::from)?;
-    if !streams.is_empty() {
-        // What a program said once cannot be read again.
-        return run(repository, options, streams, clock, progress, cancel);
-    }
-    for _ in 1..ATTEMPTS {
-        match run(repository, options, Vec::new(), clock, progress, cancel) {
+    // What a program said once cannot be read again.
+    let attempts = if streams.is_empty() { ATTEMPTS } else { 1 };
+    for _ in 1..attempts {
+        match run(repository, options, Vec::new(), run_id, followers, clock, progress, cancel) {
             Err(BackupError::Repository(RepositoryError::Lost { .. })) => {
                 progress.warn("packs that this run relied on were deleted meanwhile; it is made again");
             }
             result => return result,
         }
     }
-    run(repository, options, Vec::new(), clock, progress, cancel)
+    run(repository, options, streams, run_id, followers, clock, progress, cancel)
 }
 
 /// The snapshots of the same machine, profile and roots, newest first.
@@ -125,10 +142,13 @@ fn before<'a>(snapshots: &'a Snapshots, options: &BackupOptions<'_>) -> impl Ite
     snapshots.all.iter().rev().filter(move |info| same(&info.snapshot))
 }
 
+#[expect(clippy::too_many_arguments, reason = "those of a backup, and who follows it")]
 fn run(
     repository: &Repository,
     options: &BackupOptions<'_>,
     streams: Vec<Stream<'_>>,
+    run_id: RunId,
+    followers: &[Follower],
     clock: &dyn Clock,
     progress: &dyn Progress,
     cancel: &AtomicBool,
@@ -142,8 +162,7 @@ fn run(
     let snapshots = Snapshots::load(repository)?;
     let parent = before(&snapshots, options).next().filter(|_| !options.ignore_parent).cloned();
     let complete = before(&snapshots, options).find(|info| info.snapshot.outcome == Outcome::Complete).cloned();
-    let run_id = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
-    let writer = Writer::new(repository, &index, run_id, clock, options.threads)?;
+    let writer = Writer::new(repository, &index, run_id, clock, options.threads)?.followed_by(followers);
     let problems = Problems::default();
     for known in &options.known_problems {
         problems.add(&known.kind, &known.path, known.message.clone());

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use opendal::options::{ListOptions, WriteOptions};
 use opendal::{Buffer, EntryMode, Error, ErrorKind, Operator};
 use tokio::runtime::Runtime;
@@ -275,6 +276,10 @@ impl Store for RemoteStore {
         self.inner.publish(name, Buffer::from(bytes.to_vec()))
     }
 
+    fn put_bytes(&self, name: &ObjectName, bytes: Bytes) -> Result<(), StoreError> {
+        self.inner.publish(name, Buffer::from(bytes))
+    }
+
     fn begin(&self) -> Result<Box<dyn Upload>, StoreError> {
         Ok(Box::new(RemoteUpload { inner: Arc::clone(&self.inner), bytes: Vec::new() }))
     }
@@ -374,7 +379,9 @@ impl Upload for RemoteUpload {
         Ok(())
     }
 
-    fn finish(self: Box<Self>, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.publish(name, Buffer::from(self.bytes))
+    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
+        let bytes = Bytes::from(self.bytes);
+        self.inner.publish(name, Buffer::from(bytes.clone()))?;
+        Ok(Some(bytes))
     }
 }

@@ -1,27 +1,25 @@
 //! `bk backup`
 
+mod everywhere;
+mod report;
+
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
 
+use super::Session;
 use super::session::{host_name, user_name};
-use super::{Opened, Session, create};
 use crate::chunk::Class;
-use crate::format::snapshot::{Outcome, is_valid_restore_name};
-use crate::job::{Around, Moment, Plan, Surroundings, drop_nested, run_commands};
+use crate::format::snapshot::is_valid_restore_name;
+use crate::job::{Moment, Plan, Surroundings, drop_nested, run_commands};
 use crate::operation::backup::{
-    AfterStreams, BackupError, BackupOptions, BackupStats, Found, HookResults, Origin, SourceRules, Stream, WhenBroken,
-    backup,
+    AfterStreams, BackupOptions, Found, HookResults, Origin, SourceRules, Stream, WhenBroken,
 };
 use crate::profile::{ChunkChoice, Profile};
-use crate::size::ByteSize;
 use crate::source::command::{CommandError, Program};
 use crate::source::exclude::Rules;
-use crate::store::LocalStore;
-use crate::ui::text::{count, duration, path_text};
 use crate::ui::{Exit, Failure};
 
 /// Back up a profile, folders, files, or what a program prints
@@ -111,7 +109,7 @@ impl BackupArgs {
                 session.screen.note("hooks and dumps are left out of a dry run");
             }
             plan.hooks.clear();
-            return self.run_everywhere(session, surroundings, job, plan).map(|(exit, _)| exit);
+            return self.run_everywhere(session, surroundings, job, &plan).map(|(exit, _)| exit);
         }
         let moments = [&session.config.defaults.moments, &job.profile.moments];
         let name = job.profile.name.as_str();
@@ -125,7 +123,7 @@ impl BackupArgs {
             }
         }
         if result.is_ok() {
-            result = self.run_everywhere(session, surroundings, job, plan);
+            result = self.run_everywhere(session, surroundings, job, &plan);
         }
         let (outcome, snapshot) = match &result {
             Ok((Exit::Complete, snapshot)) => ("complete", snapshot.clone()),
@@ -150,37 +148,6 @@ impl BackupArgs {
             }
         }
         result.map(|(exit, _)| exit)
-    }
-
-    fn run_everywhere(
-        &self,
-        session: &Session,
-        surroundings: &Surroundings,
-        job: &Job,
-        plan: Plan,
-    ) -> Result<(Exit, Option<String>), Failure> {
-        let targets = session.targets(&job.profile.to)?;
-        let opened = targets.iter().map(|target| open_or_create(session, target)).collect::<Result<Vec<_>, _>>()?;
-        let around = Around::begin(surroundings, &job.profile.name, plan, opened.len() == 1);
-        let mut exit = Exit::Complete;
-        let mut last = None;
-        let mut result = Ok(());
-        for opened in &opened {
-            match self.back_up(session, surroundings, opened, job, &around) {
-                Ok((code, snapshot)) => {
-                    exit = exit.worst(code);
-                    last = snapshot.or(last);
-                }
-                Err(failure) => {
-                    result = Err(failure);
-                    break;
-                }
-            }
-        }
-        if !around.end() {
-            exit = exit.worst(Exit::Hook);
-        }
-        result.map(|()| (exit, last))
     }
 
     fn jobs(&self, session: &Session) -> Result<Vec<Job>, Failure> {
@@ -260,34 +227,6 @@ impl BackupArgs {
         })
     }
 
-    fn back_up(
-        &self,
-        session: &Session,
-        surroundings: &Surroundings,
-        opened: &Opened,
-        job: &Job,
-        around: &Around,
-    ) -> Result<(Exit, Option<String>), Failure> {
-        let after = || around.after_streams();
-        let mut options = self.options(session, job, surroundings, &around.plan, &after)?;
-        let repository = if self.dry_run { opened.repository.dry() } else { opened.repository.clone() };
-        let progress = session.screen.progress("backup");
-        let (mut streams, problems) = around.streams(&options.hook_results);
-        options.known_problems.extend(problems);
-        streams.extend(self.streams(session)?);
-        let result = backup(&repository, &options, streams, &session.clock, &*progress, session.interrupted());
-        progress.finish();
-        let stats = result.map_err(failure)?;
-        report(session, opened, job, &stats, self.dry_run);
-        let exit = match stats.outcome {
-            Outcome::Complete if !stats.anomalies.is_empty() => Exit::Anomaly,
-            Outcome::Complete => Exit::Complete,
-            Outcome::Incomplete if stats.problems.has("dump") => Exit::Hook,
-            Outcome::Incomplete => Exit::Incomplete,
-        };
-        Ok((exit, stats.snapshot.map(|info| info.id.to_string())))
-    }
-
     fn streams(&self, session: &Session) -> Result<Vec<Stream<'static>>, Failure> {
         let Some(name) = &self.name else { return Ok(Vec::new()) };
         let name = name.trim_start_matches('/').to_owned();
@@ -351,15 +290,6 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     Ok(clean)
 }
 
-fn open_or_create(session: &Session, target: &super::session::Target) -> Result<Opened, Failure> {
-    if target.embedded && target.location.local().is_some_and(|path| !LocalStore::is_finished(path)) {
-        let created = create::create(session, target, None)?;
-        create::announce(session, target);
-        return Ok(created);
-    }
-    session.open(target)
-}
-
 /// Sets going again what an earlier run that died has left standing.
 fn recover(session: &Session, surroundings: &Surroundings) -> Result<(), Failure> {
     let recovered = crate::job::recover(surroundings)
@@ -377,123 +307,6 @@ fn command_failed(moment: &str, error: &CommandError) -> Failure {
     let last = error.stderr().and_then(|text| text.trim_end().lines().last().map(str::to_owned));
     failure.causes.extend(last.filter(|line| !line.is_empty()).map(|line| format!("its last words: {line}")));
     failure
-}
-
-fn failure(error: BackupError) -> Failure {
-    match error {
-        BackupError::Repository(error) => error.into(),
-        BackupError::NoSource(_) => Failure::of(Exit::Failed, &error, "check that the paths exist and are mounted"),
-        BackupError::NoDump(_) => Failure::of(Exit::Hook, &error, "`bk doctor PROFILE` says what each dump lacks"),
-        BackupError::Thread => Failure::of(Exit::Failed, &error, "run the command again and report this"),
-        BackupError::Stream { ref name, ref source } => {
-            let inner = source.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-            let command = inner.and_then(|inner| inner.downcast_ref::<CommandError>());
-            let Some(command) = command else {
-                return Failure::of(Exit::Failed, &error, "run the command again");
-            };
-            let interrupted = matches!(command, CommandError::Interrupted { .. });
-            let exit = if interrupted { Exit::Interrupted } else { Exit::Hook };
-            let mut failure = Failure::of(exit, command, command.hint());
-            failure.causes.push(format!("{name} is not complete, so there is no snapshot"));
-            let last = command.stderr().and_then(|text| text.trim_end().lines().last().map(str::to_owned));
-            failure.causes.extend(last.filter(|line| !line.is_empty()).map(|line| format!("its last words: {line}")));
-            failure
-        }
-    }
-}
-
-/// Problems shown to people; all are in the snapshot.
-const SHOWN_PROBLEMS: usize = 20;
-
-fn report(session: &Session, opened: &Opened, job: &Job, stats: &BackupStats, dry_run: bool) {
-    let screen = &session.screen;
-    let counted = &stats.statistics;
-    let seconds = seconds_between(stats);
-    let id = stats.snapshot.as_ref().map(|info| info.id);
-    if screen.json {
-        screen.json_line(&json!({
-            "message_type": "summary",
-            "repository": opened.name,
-            "profile": job.name,
-            "snapshot_id": id.map(|id| id.to_string()),
-            "outcome": outcome_word(stats.outcome),
-            "dry_run": dry_run,
-            "files_new": counted.new_files,
-            "files_changed": counted.changed_files,
-            "files_unmodified": counted.unchanged_files,
-            "dirs": counted.directories,
-            "others": counted.others,
-            "total_files_processed": counted.files,
-            "total_bytes_processed": counted.total_bytes,
-            "bytes_read": counted.read_bytes,
-            "new_blobs": counted.new_blobs,
-            "data_added": counted.new_bytes,
-            "data_added_packed": counted.stored_bytes,
-            "total_duration": seconds,
-            "problem_count": stats.problems.count(),
-            "anomalies": stats.anomalies,
-            "problems": stats.problems.first().iter().map(|problem| json!({
-                "kind": problem.kind, "path": String::from_utf8_lossy(&problem.path), "message": problem.message,
-            })).collect::<Vec<_>>(),
-        }));
-        return;
-    }
-    let size = |bytes| ByteSize(bytes).to_string();
-    screen.note(&format!(
-        "{}, {} ({} new, {} changed, {} unchanged) in {}",
-        count(counted.files, "file", "files"),
-        size(counted.total_bytes),
-        counted.new_files,
-        counted.changed_files,
-        counted.unchanged_files,
-        duration(seconds),
-    ));
-    screen.note(&format!(
-        "{} of new data; the repository {} by {}",
-        size(counted.new_bytes),
-        if dry_run { "would grow" } else { "grew" },
-        size(counted.stored_bytes)
-    ));
-    let problems = stats.problems.first();
-    for problem in problems.iter().take(SHOWN_PROBLEMS) {
-        screen.warning(&format!("{}: {}", path_text(&problem.path), problem.message));
-    }
-    let more = stats.problems.count().saturating_sub(SHOWN_PROBLEMS as u64);
-    if more > 0 {
-        screen.warning(&format!("and {more} more; `bk snapshots ID` lists them"));
-    }
-    if let (Some(id), false) = (id, stats.anomalies.is_empty()) {
-        screen.warning(&format!("THIS BACKUP IS UNLIKE THOSE BEFORE IT: {}", stats.anomalies.join("; ")));
-        let (id, before) = (id.short(), stats.parent.map(|id| id.short()).unwrap_or_default());
-        screen.warning(&format!(
-            "nothing old is forgotten or pruned until you have looked (`bk diff {before} {id}`) and said `bk accept {id}`"
-        ));
-    }
-    match (id, stats.outcome) {
-        (Some(id), Outcome::Complete) => {
-            screen.line(&format!("snapshot {} is complete in {}", id.short(), opened.name))
-        }
-        (Some(id), Outcome::Incomplete) => screen.line(&format!(
-            "snapshot {} is INCOMPLETE in {}: {} problems, listed above",
-            id.short(),
-            opened.name,
-            stats.problems.count()
-        )),
-        (None, _) if dry_run => screen.line("nothing was stored: this was a dry run"),
-        (None, _) => screen.line("nothing has changed since the last snapshot, so there is no new one"),
-    }
-}
-
-fn seconds_between(stats: &BackupStats) -> f64 {
-    let seconds = (stats.end.seconds - stats.start.seconds) as f64;
-    (seconds + (f64::from(stats.end.nanos) - f64::from(stats.start.nanos)) / 1e9).max(0.0)
-}
-
-const fn outcome_word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Complete => "complete",
-        Outcome::Incomplete => "incomplete",
-    }
 }
 
 #[cfg(test)]

@@ -206,3 +206,65 @@ fn a_server_that_stumbles_costs_time_and_nothing_else() {
     assert_eq!(bench.server.refusals_left(), 0);
     bench.expect(0, &["check", "--read-data"]);
 }
+
+#[test]
+fn what_is_remembered_here_may_be_lost_or_damaged_and_a_check_does_not_look_at_it() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    bench.expect(0, &["backup", "source"]);
+    let cache = bench.path("data/cache");
+    let remembered = || {
+        let (mut all, mut folders) = (Vec::new(), vec![cache.clone()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { folders.push(path) } else { all.push(path) }
+            }
+        }
+        all
+    };
+    bench.server.take_counts();
+    bench.expect(0, &["ls", "latest"]);
+    bench.server.take_counts();
+    bench.expect(0, &["ls", "latest"]);
+    let counts = bench.server.take_counts();
+    let fetched: Vec<_> = counts.keys().filter(|kind| kind.starts_with("GET") && !kind.contains("keys")).collect();
+    assert!(fetched.is_empty(), "{counts:?}");
+    assert!(remembered().iter().any(|path| path.parent().unwrap().ends_with("packs")), "trees are kept");
+    let all = bench.expect(0, &["ls", "latest"]);
+    for path in remembered() {
+        let mut bytes = std::fs::read(&path).unwrap();
+        for byte in &mut bytes {
+            *byte ^= 0x55;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert_eq!(bench.expect(0, &["ls", "latest"]), all);
+    bench.expect(0, &["backup", "source"]);
+    std::fs::remove_dir_all(&cache).unwrap();
+    assert_eq!(bench.expect(0, &["ls", "latest~1"]), all);
+    bench.expect(0, &["backup", "source"]);
+    // Damage there is found although everything here is whole.
+    let index = std::fs::read_dir(bench.server.object("host1/index")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&index).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&index, bytes).unwrap();
+    bench.expect(0, &["ls", "latest"]);
+    let said = bench.expect(5, &["check"]);
+    assert!(said.contains("index/"), "{said}");
+}
+
+#[test]
+fn when_the_nearest_repository_is_gone_the_next_one_is_read() {
+    let bench = Bench::new();
+    let endpoint = bench.server.endpoint().to_owned();
+    let near = "[repository.near]\nlocation = \"HERE/near\"\n";
+    bench.configure(&format!("endpoint = \"{endpoint}\"\ncredentials-file = \"HERE/credentials\"\n{near}"));
+    bench.expect(0, &["init"]);
+    bench.expect(0, &["backup", "source"]);
+    assert!(bench.expect(0, &["snapshots"]).contains("reading from near"));
+    std::fs::rename(bench.path("near"), bench.path("lost")).unwrap();
+    let said = bench.expect(0, &["restore", "source", "--to", "restored"]);
+    assert!(said.contains("near cannot be read: there is no repository at"), "{said}");
+    assert!(said.contains("reading from far (s3://backups/host1)"), "{said}");
+}

@@ -13,13 +13,26 @@ mod s3_server;
 #[path = "store/webdav.rs"]
 mod webdav;
 
-use bk::store::LocalStore;
+use std::sync::Arc;
+
+use bk::store::{CachedStore, LocalStore};
 use claims::{Names, every_claim_holds};
 use support::MemoryStore;
 
 #[test]
 fn a_store_in_memory_keeps_every_promise() {
     every_claim_holds(&MemoryStore::new(), Names::Exclusive);
+}
+
+#[test]
+fn a_store_with_copies_keeps_every_promise() {
+    let folder = tempfile::tempdir().unwrap();
+    let copies = folder.path().join("copies");
+    every_claim_holds(&CachedStore::new(Arc::new(MemoryStore::new()), copies.clone(), 1 << 20), Names::Exclusive);
+    // Where nothing can be kept, everything is read from where it is.
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let nowhere = folder.path().join("file");
+    every_claim_holds(&CachedStore::new(Arc::new(MemoryStore::new()), nowhere, 1 << 20), Names::Exclusive);
 }
 
 #[test]

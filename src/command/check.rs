@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::Session;
-use super::session::Target;
+use super::session::{Copies, Target};
 use crate::operation::check::{
     AffectedSnapshot, CheckOptions, CheckReport, Depth, Finding, ReadData, Severity, Subset, check, check_names,
 };
@@ -92,7 +92,8 @@ impl CheckArgs {
         target: &Target,
         progress: &dyn crate::progress::Progress,
     ) -> Result<(CheckReport, Option<Failure>), Failure> {
-        let store = session.open_store(target)?;
+        // What lies there is looked at, not what is remembered of it.
+        let store = session.open_store(target, Copies::None)?;
         let options = CheckOptions {
             read: self.read(),
             threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),

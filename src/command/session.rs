@@ -13,9 +13,10 @@ use crate::crypto::{KeyFile, Passphrase};
 use crate::format::key_slot::Credential;
 use crate::profile::{self, Config, Environment, Given, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
+use crate::store::cache::TREE_BYTES;
 use crate::store::location::Remote;
 use crate::store::remote::{Credentials, RemoteStore, Settings};
-use crate::store::{LocalStore, Location, Store, StoreError};
+use crate::store::{CachedStore, LocalStore, Location, Store, StoreError};
 use crate::ui::{Exit, Failure, Screen};
 
 /// Name of the repository that needs no configuration.
@@ -190,15 +191,6 @@ impl Session {
         names.iter().map(|name| self.target(name)).collect()
     }
 
-    /// The first of [`Self::targets`], which reading commands use.
-    ///
-    /// # Errors
-    /// As [`Self::targets`].
-    pub fn first_target(&self, names: &[String]) -> Result<Target, Failure> {
-        let first = self.targets(names)?.into_iter().next();
-        first.ok_or_else(|| Failure::usage("no repository is configured", "name one with --repo"))
-    }
-
     /// The repository that a name of the configuration or a location means.
     pub(super) fn target(&self, text: &str) -> Result<Target, Failure> {
         let here = std::env::current_dir().unwrap_or_default();
@@ -233,8 +225,8 @@ impl Session {
     ///
     /// # Errors
     /// When there is no repository, or its file system is not mounted.
-    pub fn open_store(&self, target: &Target) -> Result<Arc<dyn Store>, Failure> {
-        Ok(store_opener(target)?()?)
+    pub fn open_store(&self, target: &Target, copies: Copies) -> Result<Arc<dyn Store>, Failure> {
+        Ok(store_opener(target, copies)?()?)
     }
 
     /// Opens a target with the credential that counts for it.
@@ -242,23 +234,43 @@ impl Session {
     /// # Errors
     /// As they come, with their exit code.
     pub fn open(&self, target: &Target) -> Result<Opened, Failure> {
-        let store = self.open_store(target)?;
+        let store = self.open_store(target, Copies::Kept)?;
         let credential = self.credential(target)?;
         let repository = Repository::open(store, &credential)?;
         Ok(Opened { name: target.name.clone(), repository })
     }
 
-    /// Opens the repository that reading commands use, with its snapshots.
+    /// Opens the repository that reading commands use, the nearest that can be opened, with its snapshots.
     ///
     /// # Errors
-    /// As they come. Snapshots that cannot be read are warned about.
+    /// As they come, when none can be opened. Snapshots that cannot be read are warned about.
     pub fn open_for_reading(&self) -> Result<(Opened, Snapshots), Failure> {
-        let opened = self.open(&self.first_target(&[])?)?;
-        let snapshots = Snapshots::load(&opened.repository)?;
-        for (name, reason) in &snapshots.damaged {
-            self.screen.warning(&format!("{name} cannot be read and is left out: {reason}"));
+        let mut targets = self.targets(&[])?;
+        targets.sort_by_key(|target| target.location.local().is_none());
+        let mut first: Option<Failure> = None;
+        for target in &targets {
+            let opened = self.open(target).and_then(|opened| {
+                let snapshots = Snapshots::load(&opened.repository)?;
+                Ok((opened, snapshots))
+            });
+            match opened {
+                Ok((opened, snapshots)) => {
+                    if targets.len() > 1 {
+                        self.screen.note(&format!("reading from {} ({})", target.name, target.location));
+                    }
+                    for (name, reason) in &snapshots.damaged {
+                        self.screen.warning(&format!("{name} cannot be read and is left out: {reason}"));
+                    }
+                    return Ok((opened, snapshots));
+                }
+                Err(failure) if targets.len() == 1 => return Err(failure),
+                Err(failure) => {
+                    self.screen.warning(&format!("{} cannot be read: {}", target.name, failure.in_one_line()));
+                    first = first.or(Some(failure));
+                }
+            }
         }
-        Ok((opened, snapshots))
+        Err(first.unwrap_or_else(|| Failure::usage("no repository is configured", "name one with --repo")))
     }
 
     /// The index of a repository, for reading.
@@ -384,25 +396,55 @@ pub(super) fn server_credentials(target: &Target, remote: &Remote) -> Result<Opt
     })
 }
 
+/// Whether copies of what is far away may serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Copies {
+    /// They may.
+    Kept,
+    /// What lies there is to be looked at.
+    None,
+}
+
+/// Where copies of what is far away are kept.
+fn cache_folder(location: &Location) -> Option<PathBuf> {
+    let data = || variable("BK_DATA_DIR").map(|data| data.join("cache"));
+    let of_root = || rustix::process::geteuid().is_root().then(|| PathBuf::from("/var/cache/bk"));
+    let of_user = || {
+        variable("XDG_CACHE_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".cache")))
+            .map(|all| all.join("bk"))
+    };
+    let folder = variable("BK_CACHE_DIR").or_else(|| variable("CACHE_DIRECTORY")).or_else(data);
+    let name = blake3::hash(location.to_string().as_bytes());
+    let folder = folder.or_else(of_root).or_else(of_user)?;
+    Some(folder.join(crate::id::to_hex(&name.as_bytes()[..8])))
+}
+
 /// What opens the store of a target, wherever and whenever it is called: all that it needs has been read.
 ///
 /// # Errors
 /// When the credentials of its server cannot be read.
 pub(super) fn store_opener(
     target: &Target,
+    copies: Copies,
 ) -> Result<impl FnOnce() -> Result<Arc<dyn Store>, StoreError> + Send + use<>, Failure> {
     let credentials = match &target.location {
         Location::Remote(remote) => server_credentials(target, remote)?,
         Location::Local(_) => None,
     };
     let target = target.clone();
-    Ok(move || {
-        check_mounted(&target)?;
-        let store: Arc<dyn Store> = match &target.location {
-            Location::Local(path) => Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes)),
-            Location::Remote(remote) => Arc::new(RemoteStore::open(remote, &target.remote, credentials)?),
-        };
-        Ok(store)
+    Ok(move || open_store(&target, credentials, copies))
+}
+
+fn open_store(target: &Target, credentials: Option<Credentials>, copies: Copies) -> Result<Arc<dyn Store>, StoreError> {
+    check_mounted(target)?;
+    let far: Arc<dyn Store> = match &target.location {
+        Location::Local(path) => return Ok(Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes))),
+        Location::Remote(remote) => Arc::new(RemoteStore::open(remote, &target.remote, credentials)?),
+    };
+    Ok(match cache_folder(&target.location).filter(|_| copies == Copies::Kept) {
+        Some(folder) => Arc::new(CachedStore::new(far, folder, TREE_BYTES)),
+        None => far,
     })
 }
 

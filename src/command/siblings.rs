@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::session::Target;
+use super::session::{Copies, Target};
 use super::{Opened, Session};
 use crate::format::key_slot::Credential;
 use crate::repository::Repository;
@@ -28,7 +28,7 @@ impl Siblings {
     pub(super) fn open(session: &Session, targets: Vec<Target>) -> Result<Self, Failure> {
         let mut siblings = Self { credential: None, open: Vec::new(), missing: Vec::new(), failed: Vec::new() };
         for target in targets {
-            let store = match session.open_store(&target) {
+            let store = match session.open_store(&target, Copies::Kept) {
                 Ok(store) => store,
                 Err(failure) if failure.exit == Exit::NoRepository => {
                     siblings.missing.push((target, failure));

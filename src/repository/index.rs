@@ -270,6 +270,10 @@ impl Index {
         ObjectName::Pack(self.packs[pack as usize].name)
     }
 
+    pub(super) fn pack_size(&self, pack: u32) -> u64 {
+        self.packs[pack as usize].size
+    }
+
     pub(super) fn pack_kind(&self, pack: u32) -> Option<PackKind> {
         PackKind::of(&self.packs[pack as usize].header)
     }

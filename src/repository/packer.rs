@@ -160,6 +160,9 @@ impl OpenPack {
         let object = ObjectName::Pack(name);
         let bytes = self.upload.finish(&object)?;
         repository.check_stored(&object, self.length)?;
+        if let (PackKind::Tree, Some(bytes)) = (self.kind, &bytes) {
+            repository.store().expect_reading(&object, bytes);
+        }
         Ok((IndexedPack { name, size: self.length, header: self.header, segments: self.segments }, bytes))
     }
 }

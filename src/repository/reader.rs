@@ -186,7 +186,26 @@ impl<'a> BlobReader<'a> {
             return Ok(segment);
         }
         let name = self.index.object_name(place.pack);
-        self.repository.store().get_range(&name, place.offset, place.stored_len, &mut self.stored)?;
+        let decoded = match self.fetch_segment(&name, place) {
+            // A copy on this machine may be damaged where the store's own is not.
+            Err(_) if self.repository.store().drop_copy(&name) => self.fetch_segment(&name, place),
+            fetched => fetched,
+        };
+        let segment = Arc::new(decoded?);
+        self.cached_bytes += segment.bytes.len();
+        self.cached.push((place.index, Arc::clone(&segment)));
+        Ok(segment)
+    }
+
+    fn fetch_segment(&mut self, name: &ObjectName, place: &SegmentPlace) -> Result<Decoded, RepositoryError> {
+        let store = self.repository.store();
+        match self.index.pack_kind(place.pack) {
+            Some(PackKind::Tree) => {
+                let size = self.index.pack_size(place.pack);
+                store.get_range_of_trees(name, size, place.offset, place.stored_len, &mut self.stored)?;
+            }
+            _ => store.get_range(name, place.offset, place.stored_len, &mut self.stored)?,
+        }
         self.fetched_bytes += place.stored_len;
         let sealer = match self.sealers.iter().position(|(pack, _)| *pack == place.pack) {
             Some(at) => at,
@@ -208,10 +227,7 @@ impl<'a> BlobReader<'a> {
         let mut spare = self.spare.pop().unwrap_or_default();
         let decoded = decode_in_place(&self.sealers[sealer].1, decoder, place, stored, &mut spare);
         self.stored = spare;
-        let segment = Arc::new(decoded.map_err(|reason| self.segment_error(place, reason))?);
-        self.cached_bytes += segment.bytes.len();
-        self.cached.push((place.index, Arc::clone(&segment)));
-        Ok(segment)
+        decoded.map_err(|reason| self.segment_error(place, reason))
     }
 }
 

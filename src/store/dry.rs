@@ -35,6 +35,21 @@ impl Store for DryStore {
         self.inner.get_range(name, offset, length, into)
     }
 
+    fn get_range_of_trees(
+        &self,
+        name: &ObjectName,
+        size: u64,
+        offset: u64,
+        length: u64,
+        into: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.inner.get_range_of_trees(name, size, offset, length, into)
+    }
+
+    fn drop_copy(&self, name: &ObjectName) -> bool {
+        self.inner.drop_copy(name)
+    }
+
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         self.lengths.lock().unwrap_or_else(PoisonError::into_inner).insert(*name, bytes.len() as u64);
         Ok(())

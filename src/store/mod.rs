@@ -1,5 +1,6 @@
 //! Where objects lie. A store keeps named, immutable byte strings and knows nothing of what is in them.
 
+pub mod cache;
 pub mod dry;
 pub mod error;
 pub mod layout;
@@ -7,6 +8,7 @@ pub mod local;
 pub mod location;
 pub mod remote;
 
+pub use cache::CachedStore;
 pub use dry::DryStore;
 pub use error::StoreError;
 pub use layout::{Area, ObjectName};
@@ -55,6 +57,29 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Missing`]; [`StoreError::Short`] when the object ends before.
     fn get_range(&self, name: &ObjectName, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<(), StoreError>;
+
+    /// As [`Store::get_range`], of a pack of `size` bytes that holds trees: those are read again and again.
+    ///
+    /// # Errors
+    /// As [`Store::get_range`].
+    fn get_range_of_trees(
+        &self,
+        name: &ObjectName,
+        _size: u64,
+        offset: u64,
+        length: u64,
+        into: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.get_range(name, offset, length, into)
+    }
+
+    /// Says that an object that is stored will be read soon. Only who keeps copies does anything.
+    fn expect_reading(&self, _name: &ObjectName, _bytes: &[u8]) {}
+
+    /// Drops the copy of an object, as what was read is not what it should be. Whether there was one.
+    fn drop_copy(&self, _name: &ObjectName) -> bool {
+        false
+    }
 
     /// Keeps `bytes` under a new name.
     ///

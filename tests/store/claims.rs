@@ -135,7 +135,7 @@ fn an_object_is_never_replaced(store: &dyn Store, exclusive: Names) {
     let pack = upload(store, &large, 200_000);
     let mut second = store.begin().unwrap();
     second.write(&large).unwrap();
-    let both = [again, second.finish(&pack)];
+    let both = [again, second.finish(&pack).map(drop)];
     for result in both {
         match exclusive {
             Names::Exclusive => assert!(matches!(result, Err(StoreError::Exists { .. })), "{result:?}"),

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use super::report::{report, report_behind, report_sibling};
 use super::{BackupArgs, Job};
 use crate::clock::Clock as _;
-use crate::command::session::{Target, store_opener};
+use crate::command::session::{Copies, Target, store_opener};
 use crate::command::{Opened, Session, create};
 use crate::format::snapshot::Outcome;
 use crate::job::{Around, Plan, Surroundings};
@@ -173,7 +173,7 @@ impl BackupArgs {
 
 /// What fills a target beside the first.
 fn sibling<'a>(session: &'a Session, job: &'a Job, target: &Target) -> Result<Sibling<'a>, Failure> {
-    let open = store_opener(target)?;
+    let open = store_opener(target, Copies::Kept)?;
     let name = target.name.clone();
     Ok(Sibling {
         name: target.name.clone(),

@@ -211,12 +211,7 @@ pub fn replace_index(
         }
         let payload = file.encode();
         file.packs.clear();
-        let (name, _) = repository.write_object(Kind::Index, &payload)?;
-        if repository.read_object(Kind::Index, &name)? == payload {
-            Ok(())
-        } else {
-            Err(RepositoryError::Damaged { name: name.to_string() })
-        }
+        repository.write_and_read_back(Kind::Index, &payload).map(drop)
     };
     for number in numbers {
         let Some(pack) = index.described(number).filter(|pack| !without.contains(&pack.name)) else { continue };

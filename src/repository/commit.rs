@@ -172,11 +172,7 @@ impl Commit<'_> {
     }
 
     fn put_snapshot(&self, payload: &[u8], snapshot: &Snapshot) -> Result<SnapshotInfo, RepositoryError> {
-        let (name, _) = self.repository.write_object(Kind::Snapshot, payload)?;
-        let stored = self.repository.read_object(Kind::Snapshot, &name)?;
-        if stored != payload {
-            return Err(RepositoryError::Damaged { name: name.to_string() });
-        }
+        let name = self.repository.write_and_read_back(Kind::Snapshot, payload)?;
         let id = self.repository.keys().identifier().snapshot(payload);
         Ok(SnapshotInfo { id, name, snapshot: snapshot.clone(), stored: None })
     }

@@ -219,17 +219,35 @@ impl Repository {
     /// # Errors
     /// As they come; [`StoreError::Short`] when the store said that it kept the object and did not.
     pub fn write_object(&self, kind: Kind, payload: &[u8]) -> Result<(ObjectName, u64), RepositoryError> {
-        let bytes = object::encode(&self.keys, self.config.repository, kind, payload)
-            .map_err(|source| RepositoryError::Object { name: kind.word().into(), source })?;
-        let name = ObjectName::Plain(area(kind), ObjectId(*blake3::hash(&bytes).as_bytes()));
-        self.store.put_new(&name, &bytes)?;
-        let length = bytes.len() as u64;
+        let (name, length) = self.put_object(kind, payload)?;
         if let Err(error) = self.check_stored(&name, length) {
             // Nothing can refer to it yet, and it would be reported as damage for ever.
             let _ = self.store.delete(&name);
             return Err(error);
         }
         Ok((name, length))
+    }
+
+    /// Like [`Self::write_object`], but reads back what was stored and compares every byte: for what others are deleted
+    /// or relied on for.
+    ///
+    /// # Errors
+    /// As they come; [`RepositoryError::Damaged`] when it is not what was written.
+    fn write_and_read_back(&self, kind: Kind, payload: &[u8]) -> Result<ObjectName, RepositoryError> {
+        let (name, _) = self.put_object(kind, payload)?;
+        if self.read_object(kind, &name)? == payload {
+            Ok(name)
+        } else {
+            Err(RepositoryError::Damaged { name: name.to_string() })
+        }
+    }
+
+    fn put_object(&self, kind: Kind, payload: &[u8]) -> Result<(ObjectName, u64), RepositoryError> {
+        let bytes = object::encode(&self.keys, self.config.repository, kind, payload)
+            .map_err(|source| RepositoryError::Object { name: kind.word().into(), source })?;
+        let name = ObjectName::Plain(area(kind), ObjectId(*blake3::hash(&bytes).as_bytes()));
+        self.store.put_new(&name, &bytes)?;
+        Ok((name, bytes.len() as u64))
     }
 
     /// Compares the stored size of an object with what was written: a store may have said so and kept less.

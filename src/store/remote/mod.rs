@@ -10,8 +10,8 @@ mod trouble;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use opendal::options::{ListOptions, WriteOptions};
@@ -50,6 +50,8 @@ struct Inner {
     /// Waits for a server that is away for minutes.
     patient: Operator,
     reached: AtomicBool,
+    /// What was listed to see whether there is a repository: whoever asks next need not ask again.
+    configs: Mutex<Option<Vec<Listed>>>,
     location: String,
     credentials: Option<Credentials>,
     /// Objects appear in one act under their names, and there are no folders.
@@ -185,6 +187,7 @@ impl RemoteStore {
             first: operators.first,
             patient: operators.patient,
             reached: AtomicBool::new(false),
+            configs: Mutex::new(None),
             location,
             credentials,
             is_object_store: remote.service.has_buckets(),
@@ -198,11 +201,15 @@ impl RemoteStore {
     /// [`StoreError::NoRepository`] when there is none; [`StoreError::Remote`] with the reason when it cannot be used.
     pub fn open(remote: &Remote, settings: &Settings, credentials: Option<Credentials>) -> Result<Self, StoreError> {
         let store = Self::connect(remote, settings, credentials)?;
-        let found = match store.list(Area::Config) {
-            Err(StoreError::Missing { .. }) => false,
-            configs => !configs?.is_empty(),
+        let configs = match store.list(Area::Config) {
+            Err(StoreError::Missing { .. }) => Vec::new(),
+            configs => configs?,
         };
-        if found { Ok(store) } else { Err(StoreError::NoRepository { location: store.location() }) }
+        if configs.is_empty() {
+            return Err(StoreError::NoRepository { location: store.location() });
+        }
+        *store.inner.configs.lock().unwrap_or_else(PoisonError::into_inner) = Some(configs);
+        Ok(store)
     }
 
     /// Prepares a place for a new repository. It may hold what an interrupted call of this left.
@@ -285,6 +292,11 @@ impl Store for RemoteStore {
     }
 
     fn list(&self, area: Area) -> Result<Vec<Listed>, StoreError> {
+        if area == Area::Config
+            && let Some(configs) = self.inner.configs.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            return Ok(configs);
+        }
         let folder = folder(area);
         let listed = self.inner.list(&folder, |path, size, time| {
             let name = ObjectName::parse(area, path.rsplit_once('/').map_or(path, |(_, name)| name))?;

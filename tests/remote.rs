@@ -268,3 +268,34 @@ fn when_the_nearest_repository_is_gone_the_next_one_is_read() {
     assert!(said.contains("near cannot be read: there is no repository at"), "{said}");
     assert!(said.contains("reading from far (s3://backups/host1)"), "{said}");
 }
+
+#[test]
+fn a_restore_fetches_each_pack_in_few_requests_and_says_how_much_before() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    for number in 0..60_u64 {
+        let mut bytes = vec![0; 1_000_000];
+        blake3::Hasher::new().update(&(number + 7000).to_be_bytes()).finalize_xof().fill(&mut bytes);
+        std::fs::write(bench.path(&format!("source/large{number}")), bytes).unwrap();
+    }
+    bench.expect(0, &["backup", "source"]);
+    bench.expect(0, &["ls", "latest"]);
+    bench.server.take_counts();
+    let said = bench.expect(0, &["restore", "source", "--to", "whole"]);
+    let counts = bench.server.take_counts();
+    assert!(said.contains("will be fetched from far, out of"), "{said}");
+    // 62 MB in stretches of at most 8 MiB, and nothing twice.
+    assert!(counts["GET packs"] <= 12, "{counts:?}");
+    let restored = bench.path("whole/source").join(bench.path("source").strip_prefix("/").unwrap());
+    for name in ["large0", "large59", "sub/3", "file"] {
+        assert!(std::fs::read(restored.join(name)).unwrap() == std::fs::read(bench.path("source").join(name)).unwrap());
+    }
+    // One file costs what it is, and what is there already is not fetched again.
+    let path = bench.path("source/large30");
+    bench.expect(0, &["restore", "source", path.to_str().unwrap(), "--to", "one"]);
+    let counts = bench.server.take_counts();
+    assert!(counts["GET packs"] <= 3, "{counts:?}");
+    bench.expect(0, &["restore", "source", "--to", "whole"]);
+    let counts = bench.server.take_counts();
+    assert_eq!(counts.get("GET packs"), None, "{counts:?}");
+}

@@ -404,7 +404,7 @@ impl Bench {
         let destination = Destination::create_private(self.folder.path(), to, OwnerPolicy::Numeric).unwrap();
         let options = RestoreOptions { threads: 2, delete, ..RestoreOptions::default() };
         let (stats, never) = (RestoreStats::default(), AtomicBool::new(false));
-        restore(&self.repository, &index, &selected, &destination, options, &stats, &Silent, &never).unwrap();
+        restore(&self.repository, &index, None, &selected, &destination, options, &stats, &Silent, &never).unwrap();
         assert_eq!(stats.problems(), []);
         assert_eq!(verify(&mut reader, &selected, &destination, &Silent).unwrap(), []);
         self.folder.path().join(to).join(source.strip_prefix("/").unwrap())

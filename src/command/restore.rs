@@ -13,8 +13,9 @@ use crate::destination::{Destination, Overwrite, OwnerPolicy};
 use crate::format::snapshot::{Outcome, Snapshot};
 use crate::operation::restore::{
     Placement, Plan, RestoreError, RestoreOptions, RestoreProblem, RestoreStats, Selected, restore, select, verify,
+    wanted,
 };
-use crate::repository::{BlobReader, Index, SnapshotInfo};
+use crate::repository::{BlobReader, Index, ReadAhead, SnapshotInfo};
 use crate::size::ByteSize;
 use crate::ui::text::{count, line_text, path_text, time_text};
 use crate::ui::{Exit, Failure};
@@ -183,6 +184,7 @@ impl RestoreArgs {
             return self.dry_run(&job, &mut reader);
         }
         let owners = self.owner.into();
+        let is_new = self.to.is_some() && !job.shown.exists();
         let destination = match &self.to {
             Some(to) => {
                 std::fs::create_dir_all(to)
@@ -192,7 +194,26 @@ impl RestoreArgs {
             None => Destination::open(Path::new("/"), owners)?,
         };
         self.check_room(&job, &mut reader, &destination)?;
-        self.carry_out(&job, &mut reader, &destination)
+        let ahead = self.ahead(&job, is_new)?;
+        self.carry_out(&job, &mut reader, ahead.as_ref(), &destination)
+    }
+
+    /// What will be fetched from far away, when that is known: into a new folder everything is.
+    fn ahead<'a>(&self, job: &Job<'a>, is_new: bool) -> Result<Option<ReadAhead<'a>>, Failure> {
+        let repository = &job.opened.repository;
+        let (true, true, Some(to)) = (repository.store().is_far(), is_new, &self.to) else { return Ok(None) };
+        let progress = job.session.screen.progress("finding what to fetch");
+        let ahead = wanted(repository, job.index, &job.selected, to.clone(), job.session.interrupted());
+        progress.finish();
+        let mut ahead = ahead.map_err(failure)?;
+        let (bytes, packs) = ahead.arrange();
+        job.session.screen.note(&format!(
+            "{} will be fetched from {}, out of {}",
+            ByteSize(bytes),
+            job.opened.name,
+            count(packs, "pack", "packs")
+        ));
+        Ok(Some(ahead))
     }
 
     fn announce(&self, job: &Job<'_>) {
@@ -261,6 +282,7 @@ impl RestoreArgs {
         &self,
         job: &Job<'_>,
         reader: &mut BlobReader<'_>,
+        ahead: Option<&ReadAhead<'_>>,
         destination: &Destination,
     ) -> Result<Exit, Failure> {
         let options = RestoreOptions {
@@ -277,7 +299,8 @@ impl RestoreArgs {
         }
         let repository = &job.opened.repository;
         let cancel = job.session.interrupted();
-        let restored = restore(repository, job.index, &job.selected, destination, options, &stats, &*progress, cancel);
+        let restored =
+            restore(repository, job.index, ahead, &job.selected, destination, options, &stats, &*progress, cancel);
         let verified = match &restored {
             Ok(()) if self.verify => {
                 progress.phase("verifying", None);

@@ -415,8 +415,8 @@ mod tests {
             journal: crate::hook::Journal::new("/nowhere".into()),
             scratch: std::env::temp_dir(),
             home: None,
-            cancel: std::sync::Arc::default(),
-            listener: std::sync::Arc::new(Deaf),
+            cancel: Arc::default(),
+            listener: Arc::new(Deaf),
         }
     }
 

@@ -41,10 +41,13 @@ impl<'a> Reach<'a> {
 
     /// Tells `note` every blob that a snapshot needs.
     pub(crate) fn tell(&mut self, snapshot: &Snapshot, note: &mut Note<'_>) -> Result<(), Unreadable> {
+        snapshot.roots.iter().try_for_each(|root| self.tell_of(&root.node, note))
+    }
+
+    /// Tells `note` every blob that an entry, and all below it, needs.
+    pub(crate) fn tell_of(&mut self, node: &Node, note: &mut Note<'_>) -> Result<(), Unreadable> {
         self.stack.clear();
-        for root in &snapshot.roots {
-            self.node(&root.node, note)?;
-        }
+        self.node(node, note)?;
         while let Some(tree) = self.stack.pop() {
             self.enter(tree, note)?;
         }
@@ -53,10 +56,14 @@ impl<'a> Reach<'a> {
 
     fn enter(&mut self, tree: BlobId, note: &mut Note<'_>) -> Result<(), Unreadable> {
         let blob = self.trees.tree(&tree).map_err(|source| Unreadable { blob: tree, source })?;
+        let above = self.stack.len();
         match tree::decode(&blob).map_err(malformed(tree))? {
-            Tree::Leaf(entries) => entries.iter().try_for_each(|(node, _)| self.node(node, note)),
-            Tree::Inner(entries) => entries.iter().try_for_each(|(_, below)| self.below(*below, note)),
+            Tree::Leaf(entries) => entries.iter().try_for_each(|(node, _)| self.node(node, note))?,
+            Tree::Inner(entries) => entries.iter().try_for_each(|(_, below)| self.below(*below, note))?,
         }
+        // In the order of names, as they are restored.
+        self.stack.get_mut(above..).unwrap_or_default().reverse();
+        Ok(())
     }
 
     fn below(&mut self, tree: BlobId, note: &mut Note<'_>) -> Result<(), Unreadable> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::index::{Index, SegmentPlace};
+use super::read_ahead::ReadAhead;
 use super::{Repository, RepositoryError};
 use crate::compress::{Decoder, Encoding};
 use crate::crypto::{PREFIX_LEN, Sealer};
@@ -63,6 +64,7 @@ impl std::ops::Deref for Known<'_> {
 pub struct BlobReader<'a> {
     repository: &'a Repository,
     index: Known<'a>,
+    ahead: Option<&'a ReadAhead<'a>>,
     /// How often the index may yet be read again because a pack is gone.
     reloads: u32,
     decoder: Decoder,
@@ -84,6 +86,7 @@ impl<'a> BlobReader<'a> {
         Ok(Self {
             repository,
             index: Known::Given(index),
+            ahead: None,
             reloads: RELOADS,
             decoder: Decoder::new()?,
             stored: Vec::new(),
@@ -93,6 +96,13 @@ impl<'a> BlobReader<'a> {
             spare: Vec::new(),
             fetched_bytes: 0,
         })
+    }
+
+    /// The same reader, which takes what was fetched ahead.
+    #[must_use]
+    pub const fn with_ahead(mut self, ahead: Option<&'a ReadAhead<'a>>) -> Self {
+        self.ahead = ahead;
+        self
     }
 
     /// The same reader, which looks nowhere but in the index it was given.
@@ -136,6 +146,8 @@ impl<'a> BlobReader<'a> {
             Err(error) if self.reloads > 0 && error.is_absence() => {
                 self.reloads -= 1;
                 self.index = Known::Fresh(Arc::new(Index::reload(self.repository)?));
+                // Its numbers of packs are those of the other index.
+                self.ahead = None;
                 self.cached.clear();
                 self.cached_bytes = 0;
                 self.sealers.clear();
@@ -204,7 +216,14 @@ impl<'a> BlobReader<'a> {
                 let size = self.index.pack_size(place.pack);
                 store.get_range_of_trees(name, size, place.offset, place.stored_len, &mut self.stored)?;
             }
-            _ => store.get_range(name, place.offset, place.stored_len, &mut self.stored)?,
+            _ => {
+                let is_here = self
+                    .ahead
+                    .is_some_and(|ahead| ahead.read(place.pack, place.offset, place.stored_len, &mut self.stored));
+                if !is_here {
+                    store.get_range(name, place.offset, place.stored_len, &mut self.stored)?;
+                }
+            }
         }
         self.fetched_bytes += place.stored_len;
         let sealer = match self.sealers.iter().position(|(pack, _)| *pack == place.pack) {

@@ -189,6 +189,10 @@ impl Store for CachedStore {
         self.inner.location()
     }
 
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         if !KEPT.contains(&name.area()) {
             return self.inner.get(name);

@@ -27,6 +27,10 @@ impl Store for DryStore {
         self.inner.location()
     }
 
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         self.inner.get(name)
     }

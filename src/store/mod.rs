@@ -46,6 +46,11 @@ pub trait Store: Send + Sync {
     /// Where this is, for people; holds no secret.
     fn location(&self) -> String;
 
+    /// Whether it is on another machine: a request waits for the network, and what is read may be paid for.
+    fn is_far(&self) -> bool {
+        false
+    }
+
     /// The whole object.
     ///
     /// # Errors

@@ -141,7 +141,7 @@ pub fn restore_to(repository: &Repository, id: SnapshotId, target: &Path, clock:
     let options = RestoreOptions { overwrite: Overwrite::Always, delete: false, threads: 1 };
     let stats = RestoreStats::default();
     let cancel = AtomicBool::new(false);
-    restore(repository, &index, &selected, &destination, options, &stats, &Silent, &cancel)
+    restore(repository, &index, None, &selected, &destination, options, &stats, &Silent, &cancel)
         .map_err(|error| text(&error))?;
     assert!(!cancel.load(Ordering::Relaxed));
     match stats.problems().as_slice() {

@@ -1,6 +1,7 @@
 //! Puts a snapshot, or part of it, back on a file system. The repository is taken to be hostile: everything is done
 //! by descriptors below the destination's root, and every blob is checked against its id before it is written.
 
+mod fetch;
 mod guard;
 mod layout;
 mod verify;
@@ -10,12 +11,13 @@ mod write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+pub use fetch::wanted;
 pub use layout::{Placement, Plan, Selected, select};
 pub use verify::verify;
 
 use crate::destination::{Destination, DestinationError, MetadataProblem, Overwrite};
 use crate::progress::Progress;
-use crate::repository::{Index, Repository, RepositoryError};
+use crate::repository::{Index, LANES, ReadAhead, Repository, RepositoryError};
 
 /// What to do with what is there already, and what else.
 #[derive(Debug, Clone, Copy, Default)]
@@ -124,6 +126,7 @@ pub enum RestoreError {
 struct Run<'a> {
     repository: &'a Repository,
     index: &'a Index,
+    ahead: Option<&'a ReadAhead<'a>>,
     destination: &'a Destination,
     options: RestoreOptions,
     stats: &'a RestoreStats,
@@ -167,7 +170,7 @@ fn ends_everything(error: &DestinationError) -> bool {
     matches!(error.errno(), Some(Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::ROFS | Errno::MFILE | Errno::NFILE))
 }
 
-/// Restores `selected` below the destination.
+/// Restores `selected` below the destination; with `ahead`, what it was told of is fetched before it is needed.
 ///
 /// # Errors
 /// [`RestoreError`] when it could not go on; entries that could not be restored are in [`RestoreStats::problems`].
@@ -175,6 +178,7 @@ fn ends_everything(error: &DestinationError) -> bool {
 pub fn restore(
     repository: &Repository,
     index: &Index,
+    ahead: Option<&ReadAhead<'_>>,
     selected: &[Selected],
     destination: &Destination,
     options: RestoreOptions,
@@ -185,6 +189,7 @@ pub fn restore(
     let run = Run {
         repository,
         index,
+        ahead,
         destination,
         options,
         stats,
@@ -204,10 +209,17 @@ pub fn restore(
             })
             .collect();
         drop(taken);
+        if let Some(ahead) = ahead {
+            (0..LANES).for_each(|_| drop(scope.spawn(|| ahead.run())));
+        }
         if let Err(error) = walk::walk(run, selected, tasks) {
             run.fail(error);
         }
-        writing.into_iter().fold(true, |sound, thread| sound & thread.join().is_ok())
+        let sound = writing.into_iter().fold(true, |sound, thread| sound & thread.join().is_ok());
+        if let Some(ahead) = ahead {
+            ahead.stop();
+        }
+        sound
     });
     if let Some(error) = run.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);

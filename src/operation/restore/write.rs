@@ -46,7 +46,7 @@ pub(super) enum Task<'a> {
 /// Does tasks until there are no more.
 pub(super) fn write_files<'a>(run: &'a Run<'a>, tasks: &Receiver<Task<'a>>) {
     let mut reader = match BlobReader::new(run.repository, run.index) {
-        Ok(reader) => reader,
+        Ok(reader) => reader.with_ahead(run.ahead),
         Err(error) => {
             run.fail(error.into());
             tasks.iter().for_each(drop);

@@ -241,6 +241,10 @@ impl Store for RemoteStore {
         self.inner.location.clone()
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         let name = name.to_string();
         let path = name.as_str();

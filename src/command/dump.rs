@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use clap::Args;
 
 use super::Session;
-use super::look::{Looking, described, place, progress};
+use super::look::{Looking, described, place, progress, read_ahead};
 use super::select::FilterArgs;
 use crate::format::node::NodeKind;
 use crate::operation::dump::{self, DumpError};
 use crate::operation::list::{Located, Place};
+use crate::repository::ReadAhead;
 use crate::ui::{Exit, Failure, json, text};
 
 /// Bytes gathered before they are written.
@@ -106,23 +107,31 @@ impl DumpArgs {
             let message = format!("{path} in {} has no content: it is a {}", described(info), json::kind(&entry.node));
             Failure::usage(message, hint)
         })?;
+        if is_terminal && matches!(plan, Plan::Tar(_)) {
+            return Err(Failure::usage(
+                format!(
+                    "{} is written as a tar stream, which no terminal can show",
+                    text::path_text(self.path.as_bytes())
+                ),
+                "send it to a file with `> dump.tar`, or to `| tar -x`; `bk ls` lists what is in it",
+            ));
+        }
+        let entries = match &plan {
+            Plan::File(entry) => std::slice::from_ref(&**entry),
+            Plan::Tar(entries) => entries,
+        };
+        let nodes = entries.iter().map(|entry| &entry.node);
+        let scratch = super::service::scratch(session)?;
+        let ahead = read_ahead(session, &looking.opened, &looking.index, nodes, &scratch)?;
+        let mut reader = looking.reader()?.with_ahead(ahead.as_ref());
         let mut out = BufWriter::with_capacity(GATHERED, Output(stdout.lock()));
-        let written = match plan {
+        let written = ReadAhead::while_working(ahead.as_ref(), || match plan {
             Plan::File(entry) => dump::file(&mut reader, &entry.node, &mut out, session.interrupted()),
-            Plan::Tar(_) if is_terminal => {
-                return Err(Failure::usage(
-                    format!(
-                        "{} is written as a tar stream, which no terminal can show",
-                        text::path_text(self.path.as_bytes())
-                    ),
-                    "send it to a file with `> dump.tar`, or to `| tar -x`; `bk ls` lists what is in it",
-                ));
-            }
             Plan::Tar(entries) => {
                 let shown = progress(session, "dump");
                 dump::archive(&mut reader, entries, &mut out, session.interrupted(), &*shown)
             }
-        };
+        });
         let left_out = written.map_err(failure)?.left_out;
         if left_out > 0 {
             session.screen.note(&format!("{} left out", text::count(left_out, "socket was", "sockets were")));

@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::json;
 
+use super::look::read_ahead;
 use super::{Opened, Session};
 use crate::format::node::{NodeKind, TableRows};
 use crate::format::snapshot::Snapshot;
 use crate::job::{DUMPS, LoadError, Server, decoded, hook_of, is_of_server, load};
 use crate::operation::dump::{self, DumpError};
 use crate::operation::list::{Located, Step, roots, walk};
-use crate::repository::{BlobReader, RepositoryError, SnapshotInfo};
+use crate::repository::{BlobReader, Index, ReadAhead, RepositoryError, SnapshotInfo};
 use crate::source::sqlite;
 use crate::ui::text::{count, path_text, time_text};
 use crate::ui::{Exit, Failure};
@@ -63,11 +64,11 @@ impl Load<'_> {
         let mut reader = BlobReader::new(&self.opened.repository, &index)?;
         match self.to.strip_prefix("sqlite:") {
             Some(path) => self.put_sqlite(&mut reader, Path::new(path.strip_prefix("//").unwrap_or(path))),
-            None => self.load_dump(&mut reader),
+            None => self.load_dump(&index),
         }
     }
 
-    fn load_dump(&self, reader: &mut BlobReader<'_>) -> Result<Exit, Failure> {
+    fn load_dump(&self, index: &Index) -> Result<Exit, Failure> {
         let mut server = Server::parse(self.to).map_err(|(problem, hint)| Failure::usage(problem, hint))?;
         let all = dumps(&self.info.snapshot);
         let of_hook = |folder: &str| hook_of(folder).0 == server.used.hook;
@@ -108,12 +109,18 @@ impl Load<'_> {
         }
         let surroundings = super::service::surroundings(self.session)?;
         let profile = self.info.snapshot.profile.clone().unwrap_or_default();
+        let scratch = super::service::scratch(self.session)?;
+        let ahead = read_ahead(self.session, self.opened, index, [&entry.node], &scratch)?;
+        let mut reader = BlobReader::new(&self.opened.repository, index)?.with_ahead(ahead.as_ref());
         let progress = self.session.screen.progress("load");
         progress.phase("loading", Some(*size));
         let interrupted = self.session.interrupted();
-        let loaded = load(&surroundings, &profile, &server, stream, self.replace, |out| {
+        let write = |out: &mut dyn Write| {
             let mut told = Told { out, progress: &*progress };
-            dump::file(reader, &entry.node, &mut told, interrupted).map(drop)
+            dump::file(&mut reader, &entry.node, &mut told, interrupted).map(drop)
+        };
+        let loaded = ReadAhead::while_working(ahead.as_ref(), || {
+            load(&surroundings, &profile, &server, stream, self.replace, write)
         });
         progress.finish();
         let facts = loaded.map_err(|error| match error {

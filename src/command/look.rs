@@ -2,13 +2,17 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::select::{FilterArgs, Selector};
 use super::{Opened, Session};
+use crate::format::node::Node;
 use crate::operation::list::{Place, locate};
+use crate::operation::restore::wanted;
 use crate::progress::Progress;
-use crate::repository::{BlobReader, Index, SnapshotInfo, Snapshots};
+use crate::repository::{BlobReader, Index, ReadAhead, SnapshotInfo, Snapshots};
+use crate::size::ByteSize;
 use crate::ui::screen::Verbosity;
 use crate::ui::{Exit, Failure, text};
 
@@ -48,6 +52,30 @@ impl Looking {
     pub fn snapshot(&self, word: &str, filter: &FilterArgs) -> Result<&SnapshotInfo, Failure> {
         Selector::parse(word)?.find(&self.snapshots, filter)
     }
+}
+
+/// What entries need, to be fetched ahead into `folder` when the repository is far away; says how much it is.
+///
+/// # Errors
+/// When the user wants it to end.
+pub fn read_ahead<'a, 'n>(
+    session: &Session,
+    opened: &'a Opened,
+    index: &'a Index,
+    entries: impl IntoIterator<Item = &'n Node>,
+    folder: &Path,
+) -> Result<Option<ReadAhead<'a>>, Failure> {
+    if !opened.repository.store().is_far() {
+        return Ok(None);
+    }
+    let shown = progress(session, "finding what to fetch");
+    let ahead = wanted(&opened.repository, index, entries, folder.to_owned(), session.interrupted());
+    shown.finish();
+    let mut ahead = ahead?;
+    let (bytes, packs) = ahead.arrange();
+    let (size, packs) = (ByteSize(bytes), text::count(packs, "pack", "packs"));
+    session.screen.note(&format!("{size} will be fetched from {}, out of {packs}", opened.name));
+    Ok(Some(ahead))
 }
 
 /// Shows the progress of a command whose standard output is one document or a stream: no status may come between.

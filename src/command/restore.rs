@@ -7,13 +7,13 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::load::Load;
+use super::look::read_ahead;
 use super::select::{FilterArgs, Selector};
 use super::{Opened, Session, restore_note};
 use crate::destination::{Destination, Overwrite, OwnerPolicy};
 use crate::format::snapshot::{Outcome, Snapshot};
 use crate::operation::restore::{
     Placement, Plan, RestoreError, RestoreOptions, RestoreProblem, RestoreStats, Selected, restore, select, verify,
-    wanted,
 };
 use crate::repository::{BlobReader, Index, ReadAhead, SnapshotInfo};
 use crate::size::ByteSize;
@@ -200,20 +200,9 @@ impl RestoreArgs {
 
     /// What will be fetched from far away, when that is known: into a new folder everything is.
     fn ahead<'a>(&self, job: &Job<'a>, is_new: bool) -> Result<Option<ReadAhead<'a>>, Failure> {
-        let repository = &job.opened.repository;
-        let (true, true, Some(to)) = (repository.store().is_far(), is_new, &self.to) else { return Ok(None) };
-        let progress = job.session.screen.progress("finding what to fetch");
-        let ahead = wanted(repository, job.index, &job.selected, to.clone(), job.session.interrupted());
-        progress.finish();
-        let mut ahead = ahead.map_err(failure)?;
-        let (bytes, packs) = ahead.arrange();
-        job.session.screen.note(&format!(
-            "{} will be fetched from {}, out of {}",
-            ByteSize(bytes),
-            job.opened.name,
-            count(packs, "pack", "packs")
-        ));
-        Ok(Some(ahead))
+        let (true, Some(to)) = (is_new, &self.to) else { return Ok(None) };
+        let nodes = job.selected.iter().map(|selected| &selected.node);
+        read_ahead(job.session, job.opened, job.index, nodes, to)
     }
 
     fn announce(&self, job: &Job<'_>) {

@@ -29,7 +29,7 @@ pub use follower::{Follower, NewPack};
 pub use index::{Entry, Index};
 pub use keys::{Slot, Slots, add_slot, open_slots, opened_by, put_slot, remove_slot, seal_slot, slots};
 pub use packer::target_len;
-pub use read_ahead::{LANES, ReadAhead};
+pub use read_ahead::ReadAhead;
 pub use reader::{Blob, BlobReader, PackContents, read_pack};
 pub use snapshots::{Filter, SnapshotInfo, Snapshots};
 pub use tree_reader::{ContentCursor, TreeCursor, TreeEntry};

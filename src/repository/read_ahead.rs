@@ -1,7 +1,7 @@
 //! Packs of a store that is far away, fetched before they are needed: only what is wanted of each, in few requests, and
 //! each stretch once.
 //!
-//! What will be read is said beforehand, in about the order in which it will be read. Threads of [`ReadAhead::run`]
+//! What will be read is said beforehand, in about the order in which it will be read. A few threads
 //! fetch in that order, as far ahead as there is room; whoever wants a pack that is not here yet waits for it, or
 //! fetches it. The packs lie, sealed as they are, in files without a name.
 
@@ -22,7 +22,7 @@ const GAP: u64 = 256 << 10;
 /// At most so much at a time, in bytes: memory is this times the requests on their way.
 const STRETCH: u64 = 8 << 20;
 /// Requests on their way at once.
-pub const LANES: usize = 4;
+const LANES: usize = 4;
 
 /// What is wanted of a pack.
 #[derive(Debug, Default)]
@@ -136,8 +136,18 @@ impl<'a> ReadAhead<'a> {
         self.changed.wait(spool).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fetches until all is fetched, or [`Self::stop`]. Run it on [`LANES`] threads.
-    pub fn run(&self) {
+    /// Fetches while `work` goes on; does just the work when there is nothing to be fetched ahead.
+    pub fn while_working<T>(ahead: Option<&Self>, work: impl FnOnce() -> T) -> T {
+        let Some(ahead) = ahead else { return work() };
+        std::thread::scope(|scope| {
+            // Also when the work panics: the threads would wait for ever.
+            let _stop = Stop(ahead);
+            (0..LANES).for_each(|_| drop(scope.spawn(|| ahead.run())));
+            work()
+        })
+    }
+
+    fn run(&self) {
         let mut spool = self.spool();
         loop {
             let Some(pack) = self.order.get(spool.next).copied().filter(|_| !spool.over) else { return };
@@ -151,12 +161,6 @@ impl<'a> ReadAhead<'a> {
                 spool = self.fetch(spool, pack);
             }
         }
-    }
-
-    /// Nothing more is fetched ahead.
-    pub fn stop(&self) {
-        self.spool().over = true;
-        self.changed.notify_all();
     }
 
     fn fetch<'s>(&'s self, mut spool: MutexGuard<'s, Spool>, pack: u32) -> MutexGuard<'s, Spool> {
@@ -228,6 +232,15 @@ impl<'a> ReadAhead<'a> {
             spool.bytes -= bytes;
             self.changed.notify_all();
         }
+    }
+}
+
+struct Stop<'s, 'a>(&'s ReadAhead<'a>);
+
+impl Drop for Stop<'_, '_> {
+    fn drop(&mut self) {
+        self.0.spool().over = true;
+        self.0.changed.notify_all();
     }
 }
 

@@ -49,8 +49,8 @@ impl<'a> Transfer<'a> {
         if self.cancel.load(Ordering::Relaxed) { Err(RepositoryError::Interrupted) } else { Ok(()) }
     }
 
-    /// Puts a whole pack, when at least half of what is in it is wanted. One that is damaged is left to
-    /// [`Self::fetch`], which takes out of it what can be read.
+    /// Puts a whole pack, when at least half of what is in it is wanted. One that is gone or
+    /// damaged is left to [`Self::fetch`], which brings what can be read.
     pub(crate) fn offer(
         &self,
         pack: &IndexedPack,
@@ -68,9 +68,11 @@ impl<'a> Transfer<'a> {
         if wanted == 0 || wanted < all - wanted {
             return Ok(());
         }
-        let bytes = match bytes {
-            Some(bytes) => bytes,
-            None => self.from.store().get(&ObjectName::Pack(pack.name))?.into(),
+        let bytes = match bytes.map_or_else(|| self.from.store().get(&ObjectName::Pack(pack.name)).map(Bytes::from), Ok)
+        {
+            // A prune moved what was in it.
+            Err(error) if error.is_missing() => return Ok(()),
+            bytes => bytes?,
         };
         match self.to.put_pack(pack, bytes) {
             Ok(put) => {

@@ -3,27 +3,27 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{RestoreError, Selected};
+use crate::format::node::Node;
 use crate::operation::reach::Reach;
 use crate::repository::{AddedBlobs, Index, ReadAhead, Repository, RepositoryError};
 
-/// Everything that `selected` needs, to be fetched into `folder`. What cannot be read is left to the restore itself,
-/// which says what it concerns.
+/// Everything that `entries` need, to be fetched into `folder`. What cannot be read is left to whoever reads it then,
+/// and says what it concerns.
 ///
 /// # Errors
-/// [`RestoreError::Interrupted`].
-pub fn wanted<'a>(
+/// [`RepositoryError::Interrupted`].
+pub fn wanted<'a, 'n>(
     repository: &'a Repository,
     index: &'a Index,
-    selected: &[Selected],
+    entries: impl IntoIterator<Item = &'n Node>,
     folder: PathBuf,
     cancel: &AtomicBool,
-) -> Result<ReadAhead<'a>, RestoreError> {
+) -> Result<ReadAhead<'a>, RepositoryError> {
     let mut ahead = ReadAhead::new(repository, index, folder);
     let mut reach = Reach::new(repository, index)?;
     let mut told = AddedBlobs::default();
-    for entry in selected {
-        let told = reach.tell_of(&entry.node, &mut |id| {
+    for node in entries {
+        let told = reach.tell_of(node, &mut |id| {
             if cancel.load(Ordering::Relaxed) {
                 return Err(RepositoryError::Interrupted);
             }
@@ -34,7 +34,7 @@ pub fn wanted<'a>(
             Ok(is_new)
         });
         if told.is_err_and(|error| matches!(error.source, RepositoryError::Interrupted)) {
-            return Err(RestoreError::Interrupted);
+            return Err(RepositoryError::Interrupted);
         }
     }
     Ok(ahead)

@@ -17,7 +17,7 @@ pub use verify::verify;
 
 use crate::destination::{Destination, DestinationError, MetadataProblem, Overwrite};
 use crate::progress::Progress;
-use crate::repository::{Index, LANES, ReadAhead, Repository, RepositoryError};
+use crate::repository::{Index, ReadAhead, Repository, RepositoryError};
 
 /// What to do with what is there already, and what else.
 #[derive(Debug, Clone, Copy, Default)]
@@ -200,27 +200,23 @@ pub fn restore(
     };
     let threads = options.threads.max(1);
     let (tasks, taken) = crossbeam_channel::bounded(4 * threads);
-    let sound = std::thread::scope(|scope| {
-        let run = &run;
-        let writing: Vec<_> = (0..threads)
-            .map(|_| {
-                let taken = taken.clone();
-                scope.spawn(move || write::write_files(run, &taken))
-            })
-            .collect();
-        drop(taken);
-        if let Some(ahead) = ahead {
-            (0..LANES).for_each(|_| drop(scope.spawn(|| ahead.run())));
-        }
-        if let Err(error) = walk::walk(run, selected, tasks) {
-            run.fail(error);
-        }
-        let sound = writing.into_iter().fold(true, |sound, thread| sound & thread.join().is_ok());
-        if let Some(ahead) = ahead {
-            ahead.stop();
-        }
-        sound
-    });
+    let work = || {
+        std::thread::scope(|scope| {
+            let run = &run;
+            let writing: Vec<_> = (0..threads)
+                .map(|_| {
+                    let taken = taken.clone();
+                    scope.spawn(move || write::write_files(run, &taken))
+                })
+                .collect();
+            drop(taken);
+            if let Err(error) = walk::walk(run, selected, tasks) {
+                run.fail(error);
+            }
+            writing.into_iter().fold(true, |sound, thread| sound & thread.join().is_ok())
+        })
+    };
+    let sound = ReadAhead::while_working(ahead, work);
     if let Some(error) = run.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }

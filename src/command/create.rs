@@ -6,7 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::session::{Target, ask, check_mounted, host_name, read_secret, server_credentials};
+use super::credentials::server_credentials;
+use super::session::{Target, ask, check_mounted, host_name, read_secret};
 use super::{Opened, Session};
 use crate::clock::Clock;
 use crate::crypto::{KeyFile, Keys, Passphrase};

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod copy;
 mod create;
+mod credentials;
 mod diff;
 mod doctor;
 mod dump;

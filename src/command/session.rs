@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
 use super::Global;
+use super::credentials::{output_of_program, server_credentials};
 use crate::clock::{Clock, SystemClock};
 use crate::crypto::{KeyFile, Passphrase};
 use crate::format::key_slot::Credential;
-use crate::profile::{self, Config, Environment, Given, Origin};
+use crate::profile::{self, Config, Environment, Given, Login, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
 use crate::store::cache::TREE_BYTES;
-use crate::store::location::Remote;
 use crate::store::remote::{Credentials, RemoteStore, Settings};
 use crate::store::{CachedStore, LocalStore, Location, Store, StoreError};
 use crate::ui::{Exit, Failure, Screen};
@@ -55,8 +55,8 @@ pub struct Target {
     pub min_free_bytes: u64,
     /// How its server is spoken to, when it is on another machine.
     pub remote: Settings,
-    /// File that holds the credentials for its server.
-    pub credentials_file: Option<PathBuf>,
+    /// What opens its server.
+    pub login: Option<Login>,
     /// Whether it is the one that needs no configuration.
     pub embedded: bool,
 }
@@ -71,13 +71,13 @@ impl Target {
             require_mount: None,
             min_free_bytes: 0,
             remote: Settings::default(),
-            credentials_file: None,
+            login: None,
             embedded: false,
         }
     }
 }
 
-fn variable(name: &str) -> Option<PathBuf> {
+pub(super) fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
@@ -199,7 +199,7 @@ impl Session {
                 require_mount: repository.require_mount.clone(),
                 min_free_bytes: repository.min_free_bytes.unwrap_or(0),
                 remote: repository.remote.clone(),
-                credentials_file: repository.credentials_file.clone(),
+                login: repository.login.clone(),
                 ..Target::plain(text, Location::parse(&repository.location, &here)?)
             });
         }
@@ -372,30 +372,6 @@ fn environment(global: &Global) -> Environment {
     }
 }
 
-/// What opens the server of a target: its file, what systemd hands over, the environment.
-///
-/// # Errors
-/// When its file cannot be read, or is none of credentials. Nothing of it is in the error.
-pub(super) fn server_credentials(target: &Target, remote: &Remote) -> Result<Option<Credentials>, Failure> {
-    let handed_over = || Some(variable("CREDENTIALS_DIRECTORY")?.join(format!("bk-{}", target.name)));
-    let file = target.credentials_file.clone().or_else(|| handed_over().filter(|path| path.is_file()));
-    if let Some(path) = file {
-        let text = read_secret(&path, "credentials file")?;
-        return Credentials::parse(&text).map(Some).map_err(|error| {
-            Failure::usage(
-                format!("{} is no credentials file: {error}", path.display()),
-                "write AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each on a line of its own",
-            )
-        });
-    }
-    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let keys = (given("AWS_ACCESS_KEY_ID"), given("AWS_SECRET_ACCESS_KEY"));
-    Ok(match (remote.service.has_buckets(), keys) {
-        (true, (Some(id), Some(secret))) => Some(Credentials::new(id, secret, given("AWS_SESSION_TOKEN"))),
-        _ => None,
-    })
-}
-
 /// Whether copies of what is far away may serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Copies {
@@ -484,14 +460,7 @@ pub(super) fn passphrase_of(text: &str) -> Passphrase {
 }
 
 fn password_of_program(argv: &[String]) -> Result<Passphrase, Failure> {
-    let argv: Vec<_> = argv.iter().map(std::ffi::OsString::from).collect();
-    let limit = std::time::Duration::from_secs(120);
-    let mut running =
-        crate::source::command::Program { argv: &argv, time_limit: Some(limit), ..Default::default() }.start(|_| {})?;
-    let mut text = Zeroizing::new(String::new());
-    let read = (&mut running).take(64 << 10).read_to_string(&mut text);
-    running.finish()?;
-    read.map_err(|error| Failure::of(Exit::WrongKey, &error, "the program must print the password as text"))?;
+    let text = output_of_program(argv, "the program must print the password as text")?;
     Ok(passphrase_of(&text))
 }
 

@@ -56,10 +56,21 @@ pub struct Repository {
     pub min_free_bytes: Option<u64>,
     /// How its server is spoken to, when it is on another machine.
     pub remote: Settings,
-    /// File that holds the access key, or the user and password, of its server.
-    pub credentials_file: Option<PathBuf>,
+    /// What opens its server, when it was said.
+    pub login: Option<Login>,
     /// Which snapshots are kept, when it was said.
     pub keep: Option<Keep>,
+}
+
+/// Where the access key, or the user and password, of a server come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A file of `NAME=VALUE` lines.
+    File(PathBuf),
+    /// Program and arguments that print such lines.
+    Command(Vec<String>),
+    /// A section of the credentials file of the AWS command line.
+    AwsProfile(String),
 }
 
 /// What holds for every profile that says nothing else.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::config::{Config, Defaults, Family, Profile, Repository, Shown};
+use super::config::{Config, Defaults, Family, Login, Profile, Repository, Shown};
 use super::dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
 use crate::size::ByteSize;
 
@@ -73,31 +73,46 @@ fn without_password(location: &str) -> String {
     }
 }
 
+/// A program whose arguments may be secret.
+fn program_only(command: &[String]) -> Vec<String> {
+    let rest = (command.len() > 1).then(|| LEFT_OUT.to_owned());
+    command.iter().take(1).cloned().chain(rest).collect()
+}
+
 fn family(family: &Family) -> Table {
-    let command = family.password_command.as_ref().map(|command| {
-        let program = command.iter().take(1).cloned();
-        let rest = (command.len() > 1).then(|| LEFT_OUT.to_owned());
-        program.chain(rest).collect::<Vec<String>>()
-    });
     Section::default()
         .put_some("key-file", optional(&family.key_file))
         .put_some("password-file", optional(&family.password_file))
-        .put_some("password-command", command)
+        .put_some("password-command", family.password_command.as_deref().map(program_only))
         .0
 }
 
 fn repository(repository: &Repository) -> Table {
-    Section::default()
+    let remote = &repository.remote;
+    let login = match &repository.login {
+        Some(Login::File(path)) => Some(("credentials-file", Value::from(text(path)))),
+        Some(Login::Command(command)) => Some(("credentials-command", Value::from(program_only(command)))),
+        Some(Login::AwsProfile(name)) => Some(("aws-profile", Value::from(name.clone()))),
+        None => None,
+    };
+    let section = Section::default()
         .put("location", without_password(&repository.location))
         .put_some("require-mount", optional(&repository.require_mount))
         .put_some("min-free", size(repository.min_free_bytes))
-        .put_some("endpoint", repository.remote.endpoint.clone())
-        .put_some("region", repository.remote.region.clone())
-        .put_some("path-style", repository.remote.path_style)
-        .put_some("storage-class", repository.remote.storage_class.clone())
-        .put_some("credentials-file", optional(&repository.credentials_file))
-        .put_some("keep", repository.keep.as_ref().map(super::keep::table))
-        .0
+        .put_some("endpoint", remote.endpoint.clone())
+        .put_some("region", remote.region.clone())
+        .put_some("path-style", remote.path_style)
+        .put_some("storage-class", remote.storage_class.clone())
+        .put_some("sse", remote.sse.clone())
+        .put_some("sse-kms-key", remote.sse_kms_key.clone())
+        .put_some("limit-upload", size(remote.limit_upload))
+        .put_some("limit-download", size(remote.limit_download))
+        .put_some("retry-for", remote.retry_for.map(seconds))
+        .put_some("keep", repository.keep.as_ref().map(super::keep::table));
+    match login {
+        Some((key, value)) => section.put(key, value).0,
+        None => section.0,
+    }
 }
 
 fn defaults(defaults: &Defaults) -> Table {

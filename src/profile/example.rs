@@ -36,10 +36,21 @@ location = "b2://bucket/host1"
 region = "eu-central-003"
 # AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each on a line.
 credentials-file = "/etc/bk/b2"
+# Or what prints such lines, or a section of ~/.aws/credentials:
+# credentials-command = ["pass", "show", "b2"]
+# aws-profile = "backup"
+# Bytes a second to and from the server, all connections together:
+limit-upload = "5MiB"
+limit-download = "20MiB"
+# How long a server that is away or busy is asked again.
+retry-for = "10min"
 # Of other services than Backblaze and AWS:
 # endpoint = "https://s3.example.org"
 # path-style = true
 # storage-class = "STANDARD_IA"
+# The server encrypts once more, with keys of its own:
+# sse = "aws:kms"
+# sse-kms-key = "alias/backup"
 
 [defaults]
 # Nearest first; without it every repository is used.
@@ -190,7 +201,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::keys::{Key, Kind, SECTIONS};
-    use super::super::{Config, ConfigError, Environment, Given, Level, Origin, Role, load};
+    use super::super::{Config, ConfigError, Environment, Given, Level, Login, Origin, Role, load};
     use super::EXAMPLE;
 
     fn load_text(text: &str) -> Result<Config, ConfigError> {
@@ -207,7 +218,8 @@ mod tests {
         assert_eq!(config.family.key_file.as_deref(), Some(Path::new("/etc/bk/key")));
         assert_eq!(config.repositories["disk"].min_free_bytes, Some(20 << 30));
         assert_eq!(config.repositories["b2"].remote.region.as_deref(), Some("eu-central-003"));
-        assert_eq!(config.repositories["b2"].credentials_file.as_deref(), Some(Path::new("/etc/bk/b2")));
+        assert_eq!(config.repositories["b2"].login, Some(Login::File("/etc/bk/b2".into())));
+        assert_eq!(config.repositories["b2"].remote.limit_upload, Some(5 << 20));
         let wiki = &config.profiles["wiki"];
         assert_eq!(wiki.to, ["disk", "second"]);
         assert_eq!(wiki.exclude_larger_than, Some(10 << 30));

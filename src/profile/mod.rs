@@ -21,13 +21,14 @@ mod keep;
 mod keys;
 mod origin;
 mod raw;
+mod repository;
 mod resolve;
 mod schema;
 mod scope;
 mod service;
 
 pub use check::profile_name_problem;
-pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Profile, Repository, Shown, Warning};
+pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, Shown, Warning};
 pub use detect::{Detect, EnvironmentKeys, Format, Keys, Names};
 pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, hooks_of_definition};
 pub use error::ConfigError;

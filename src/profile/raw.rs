@@ -48,7 +48,14 @@ pub(super) struct RawRepository {
     pub region: Typed<String>,
     pub path_style: Typed<bool>,
     pub storage_class: Typed<String>,
+    pub sse: Typed<String>,
+    pub sse_kms_key: Typed<String>,
+    pub limit_upload: Typed<ByteSize>,
+    pub limit_download: Typed<ByteSize>,
+    pub retry_for: Typed<String>,
     pub credentials_file: Typed<String>,
+    pub credentials_command: Listed<String>,
+    pub aws_profile: Typed<String>,
     pub keep: Typed<RawKeep>,
 }
 

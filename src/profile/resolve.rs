@@ -10,11 +10,11 @@ use super::error::ConfigError;
 use super::files::{Environment, Given, Source, Text};
 use super::keep::RawKeep;
 use super::origin::{Origin, Origins};
-use super::raw::{RawDefaults, RawFamily, RawProfile, RawRepository, Tables};
-use super::scope::{Scope, absolute, file_name, location, tag, unknown_repository};
+use super::raw::{RawDefaults, RawFamily, RawProfile, Tables};
+use super::repository::read_repository;
+use super::scope::{Scope, absolute, file_name, tag, unknown_repository};
 use super::service::Service;
 use crate::retention::Keep;
-use crate::store::remote::Settings;
 
 /// Merges `files` in their order and lays what the environment says over them.
 pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Config, ConfigError> {
@@ -148,37 +148,6 @@ fn read_defaults(text: &Text, raw: &RawDefaults, config: &mut Config) -> Result<
     Ok(())
 }
 
-fn read_repository(
-    name: &str,
-    raw: &RawRepository,
-    section: Range<usize>,
-    scope: &mut Scope<'_>,
-) -> Result<Repository, ConfigError> {
-    let Some(typed) = &raw.location else {
-        return Err(scope.section_wrong(
-            section,
-            "has no `location`",
-            "say where it is: `location = \"/mnt/disk/bk\"`",
-        ));
-    };
-    location(typed.get_ref()).map_err(|problem| scope.wrong("location", typed.span(), problem))?;
-    scope.claim("location", typed.span())?;
-    Ok(Repository {
-        name: name.to_owned(),
-        location: typed.get_ref().clone(),
-        require_mount: scope.path("require-mount", &raw.require_mount)?,
-        min_free_bytes: scope.value("min-free", &raw.min_free)?.map(|size| size.0),
-        remote: Settings {
-            endpoint: scope.value("endpoint", &raw.endpoint)?,
-            region: scope.value("region", &raw.region)?,
-            path_style: scope.value("path-style", &raw.path_style)?,
-            storage_class: scope.value("storage-class", &raw.storage_class)?,
-        },
-        credentials_file: scope.path("credentials-file", &raw.credentials_file)?,
-        keep: raw.keep.as_ref().map(|typed| read_keep("keep", typed, scope)).transpose()?,
-    })
-}
-
 fn read_profile(
     name: &str,
     raw: &RawProfile,
@@ -236,7 +205,7 @@ fn read_profile(
     })
 }
 
-fn read_keep(key: &str, typed: &toml::Spanned<RawKeep>, scope: &mut Scope<'_>) -> Result<Keep, ConfigError> {
+pub(super) fn read_keep(key: &str, typed: &toml::Spanned<RawKeep>, scope: &mut Scope<'_>) -> Result<Keep, ConfigError> {
     scope.claim(key, typed.span())?;
     super::keep::read(typed.get_ref()).map_err(|error| {
         let hint = "a count is a whole number or \"all\", a span is such as \"30d\" or \"2y\"";

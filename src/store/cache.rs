@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use rustix::fs::Timestamps;
 
-use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
+use super::{Area, Listed, ObjectName, Store, StoreError, Traffic, Upload};
 use crate::format::node::Timestamp;
 
 /// Areas whose objects are small, and read whole.
@@ -268,6 +268,10 @@ impl Store for CachedStore {
 
     fn clean(&self) -> Result<(), StoreError> {
         self.inner.clean()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
     }
 
     fn expect_reading(&self, name: &ObjectName, bytes: &[u8]) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
+use super::{Area, Listed, ObjectName, Store, StoreError, Traffic, Upload};
 use crate::format::node::Timestamp;
 
 /// Reads from another store and forgets what it is given, but for the lengths.
@@ -74,6 +74,10 @@ impl Store for DryStore {
 
     fn time(&self) -> Result<Timestamp, StoreError> {
         self.inner.time()
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        self.inner.traffic()
     }
 
     fn delete(&self, _name: &ObjectName) -> Result<(), StoreError> {

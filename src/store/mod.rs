@@ -31,6 +31,17 @@ pub struct Listed {
     pub time: Timestamp,
 }
 
+/// What a store asked of its server, and how much moved. Heads of requests and encryption are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Requests, each try of each.
+    pub requests: u64,
+    /// Bytes of their bodies.
+    pub sent_bytes: u64,
+    /// Bytes of the bodies of the answers.
+    pub received_bytes: u64,
+}
+
 /// A place for objects.
 ///
 /// # Required of every implementation
@@ -137,6 +148,11 @@ pub trait Store: Send + Sync {
     /// As they come.
     fn clean(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// What was asked of its server since it was opened; `None` when it has none.
+    fn traffic(&self) -> Option<Traffic> {
+        None
     }
 }
 

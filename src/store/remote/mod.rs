@@ -5,7 +5,9 @@
 //! a temporary name first and are renamed, so that nobody ever sees half of an object.
 
 mod credentials;
+mod pace;
 mod service;
+mod transport;
 mod trouble;
 
 use std::fmt;
@@ -23,7 +25,7 @@ pub use service::Settings;
 pub use trouble::Trouble;
 
 use super::location::Remote;
-use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
+use super::{Area, Listed, ObjectName, Store, StoreError, Traffic, Upload};
 use crate::format::node::Timestamp;
 use crate::id::to_hex;
 
@@ -52,6 +54,7 @@ struct Inner {
     reached: AtomicBool,
     /// What was listed to see whether there is a repository: whoever asks next need not ask again.
     configs: Mutex<Option<Vec<Listed>>>,
+    counted: Arc<transport::Counted>,
     location: String,
     credentials: Option<Credentials>,
     /// Objects appear in one act under their names, and there are no folders.
@@ -188,6 +191,7 @@ impl RemoteStore {
             patient: operators.patient,
             reached: AtomicBool::new(false),
             configs: Mutex::new(None),
+            counted: operators.counted,
             location,
             credentials,
             is_object_store: remote.service.has_buckets(),
@@ -336,6 +340,10 @@ impl Store for RemoteStore {
         let time = self.inner.time_of(&probe);
         let _ = self.inner.remove(&probe);
         time.map(timestamp)
+    }
+
+    fn traffic(&self) -> Option<Traffic> {
+        Some(self.inner.counted.traffic())
     }
 
     /// Where objects appear in one act, nothing but an empty object of [`Store::time`] can be left, which is not worth

@@ -1,21 +1,31 @@
 //! From a location and its settings to connections: what is spoken, how long is waited, what is tried again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
 use opendal::services::{S3, Webdav};
 use opendal::{Error, HttpTransporter, OperationContext, Operator};
-use opendal_http_transport_reqwest::ReqwestTransport;
 
+use super::transport::{Counted, Stillness, Transport};
 use super::{Credentials, trouble};
 use crate::store::StoreError;
 use crate::store::location::{Remote, Service};
 
-/// A request without a body of ours or the server's.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long nothing may move.
+const STILLNESS: Stillness = Stillness { answer: Duration::from_secs(60), body: Duration::from_secs(90) };
 
-/// A request that carries a pack: 64 MiB in this time is 0.9 Mbit/s. A dead connection is noticed long before.
-const BODY_TIMEOUT: Duration = Duration::from_secs(600);
+/// A net below that: no single request takes so long, not even at the pace of a narrow limit.
+const LONGEST_REQUEST: Duration = Duration::from_secs(24 * 3600);
+
+/// For how long a server that is away or busy is asked again, unless the configuration says.
+const RETRY_FOR: Duration = Duration::from_secs(180);
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The first pause between two tries; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Bytes on their way that nobody has confirmed for so long: the connection is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(60);
@@ -31,11 +41,22 @@ pub struct Settings {
     pub path_style: Option<bool>,
     /// Storage class of new objects.
     pub storage_class: Option<String>,
+    /// How the server encrypts new objects once more.
+    pub sse: Option<String>,
+    /// The key of its key service that it does that with.
+    pub sse_kms_key: Option<String>,
+    /// At most so many bytes per second to the server.
+    pub limit_upload: Option<u64>,
+    /// At most so many bytes per second from the server.
+    pub limit_download: Option<u64>,
+    /// For how long a server that is away or busy is asked again.
+    pub retry_for: Option<Duration>,
 }
 
 pub(super) struct Operators {
     pub first: Operator,
     pub patient: Operator,
+    pub counted: Arc<Counted>,
 }
 
 /// Retries are told to nobody: OpenDAL would log headers.
@@ -54,16 +75,28 @@ fn client(location: &str) -> Result<reqwest::Client, StoreError> {
         .map_err(|error| StoreError::from_io("open", "connections", location, std::io::Error::other(error)))
 }
 
+/// How many pauses, none longer than `longest`, make up `time`.
+fn tries(time: Duration, longest: Duration) -> usize {
+    let pauses = std::iter::successors(Some(FIRST_PAUSE), |pause| Some((*pause * 2).min(longest)));
+    let mut left = time;
+    let within = pauses.take_while(|pause| {
+        let fits = !left.is_zero();
+        left = left.saturating_sub(*pause);
+        fits
+    });
+    within.count()
+}
+
 /// Retries only what OpenDAL knows to be temporary.
 fn with_patience(operator: Operator, retries: usize, longest_wait: Duration) -> Operator {
     let retry = RetryLayer::new()
-        .with_min_delay(Duration::from_millis(500))
+        .with_min_delay(FIRST_PAUSE)
         .with_max_delay(longest_wait)
         .with_max_times(retries)
         .with_jitter()
         .with_notify(silent);
     // In this order: a try that timed out is tried again.
-    let timeout = TimeoutLayer::new().with_timeout(ANSWER_TIMEOUT).with_io_timeout(BODY_TIMEOUT);
+    let timeout = TimeoutLayer::new().with_timeout(LONGEST_REQUEST).with_io_timeout(LONGEST_REQUEST);
     operator.layer(timeout).layer(retry)
 }
 
@@ -83,12 +116,15 @@ pub(super) fn operators(
             Operator::new(webdav(remote, settings, credentials).map_err(|wrong| wrong.of(&location))?)
         }
     };
-    let transport = HttpTransporter::new(ReqwestTransport::new(client(&location)?));
+    let transport = Transport::new(client(&location)?, STILLNESS, settings.limit_upload, settings.limit_download);
+    let counted = transport.counted();
+    let transport = HttpTransporter::new(transport);
     let operator = operator.map_err(failed)?.with_context(OperationContext::new().with_http_transport(transport));
+    let retry_for = settings.retry_for.unwrap_or(RETRY_FOR);
     Ok(Operators {
-        first: with_patience(operator.clone(), 2, Duration::from_secs(2)),
-        // Together about three minutes.
-        patient: with_patience(operator, 9, Duration::from_secs(60)),
+        first: with_patience(operator.clone(), tries(retry_for, LONGEST_PAUSE).min(2), Duration::from_secs(2)),
+        patient: with_patience(operator, tries(retry_for, LONGEST_PAUSE), LONGEST_PAUSE),
+        counted,
     })
 }
 
@@ -154,14 +190,25 @@ fn s3(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -
     if let Some(class) = &settings.storage_class {
         s3 = s3.default_storage_class(class);
     }
+    if let Some(way) = &settings.sse {
+        s3 = s3.server_side_encryption(way);
+    }
+    if let Some(key) = &settings.sse_kms_key {
+        s3 = s3.server_side_encryption_aws_kms_key_id(key);
+    }
     // AWS wants the bucket in the host name; servers of one's own rarely have such names.
     let path_style = settings.path_style.unwrap_or(settings.endpoint.is_some() || remote.service == Service::B2);
     Ok(if path_style { s3 } else { s3.enable_virtual_host_style() })
 }
 
 fn webdav(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -> Result<Webdav, Wrong> {
-    if settings.endpoint.is_some() || settings.region.is_some() || settings.storage_class.is_some() {
-        return Err(Wrong("is no bucket", "take `endpoint`, `region` and `storage-class` out of its section"));
+    let of_buckets =
+        [&settings.endpoint, &settings.region, &settings.storage_class, &settings.sse, &settings.sse_kms_key];
+    if of_buckets.iter().any(|setting| setting.is_some()) {
+        return Err(Wrong(
+            "is no bucket",
+            "take `endpoint`, `region`, `storage-class`, `sse` and `sse-kms-key` out of its section",
+        ));
     }
     let scheme = if remote.service == Service::WebDavs { "https" } else { "http" };
     let mut webdav =
@@ -186,6 +233,12 @@ mod tests {
             .err()
             .map(|error| format!("{error}; {}", error.hint()))
             .unwrap_or_default()
+    }
+
+    #[test]
+    fn pauses_make_up_the_time_that_was_asked_for() {
+        let seconds = |seconds| tries(Duration::from_secs(seconds), LONGEST_PAUSE);
+        assert_eq!((seconds(0), seconds(1), seconds(3), seconds(180), seconds(3600)), (0, 2, 3, 9, 66));
     }
 
     #[test]

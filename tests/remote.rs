@@ -153,6 +153,90 @@ fn credentials_come_from_a_file_from_systemd_or_from_the_environment() {
 }
 
 #[test]
+fn credentials_are_printed_by_a_program_or_stand_in_a_section_of_the_aws_file() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let configure = |line: &str| bench.configure(&format!("endpoint = \"{}\"\n{line}\n", bench.server.endpoint()));
+    configure("credentials-command = [\"cat\", \"HERE/credentials\"]");
+    bench.expect(0, &["backup", "source"]);
+    let shown = bench.expect(0, &["config", "show"]);
+    assert!(shown.contains("credentials-command") && !shown.contains("/credentials\""), "{shown}");
+    configure("credentials-command = [\"sh\", \"-c\", \"echo canary\"]");
+    let said = bench.expect(2, &["snapshots"]);
+    assert!(said.contains("what `sh` of `credentials-command` prints are no credentials: line 1"), "{said}");
+    configure("credentials-command = [\"false\"]");
+    let said = bench.expect(4, &["snapshots"]);
+    assert!(said.contains("`false`") || said.contains("false"), "{said}");
+    let sections = format!(
+        "[default]\naws_access_key_id = canary\naws_secret_access_key = canary\n\
+         [backup]\naws_access_key_id = {KEY_ID}\naws_secret_access_key = {SECRET}\n"
+    );
+    std::fs::create_dir(bench.path(".aws")).unwrap();
+    std::fs::write(bench.path(".aws/credentials"), &sections).unwrap();
+    configure("aws-profile = \"backup\"");
+    bench.expect(0, &["snapshots"]);
+    configure("aws-profile = \"elsewhere\"");
+    let said = bench.expect(2, &["snapshots"]);
+    assert!(said.contains("no credentials for the profile `elsewhere`: it has no such section"), "{said}");
+    std::fs::rename(bench.path(".aws/credentials"), bench.path("credentials")).unwrap();
+    configure("credentials-file = \"HERE/credentials\"");
+    let said = bench.expect(2, &["snapshots"]);
+    assert!(said.contains("has several sections") && said.contains("`aws-profile`"), "{said}");
+    configure("aws-profile = \"backup\"");
+    let mut command = bench.bk(&["snapshots"]);
+    command.env("AWS_SHARED_CREDENTIALS_FILE", bench.path("credentials"));
+    bench.said(0, &["snapshots"], &command.output().unwrap());
+    configure("aws-profile = \"backup\"\ncredentials-file = \"HERE/credentials\"");
+    let said = bench.expect(2, &["snapshots"]);
+    assert!(said.contains("in more than one way what opens its server"), "{said}");
+}
+
+#[test]
+fn what_a_run_asked_of_the_server_is_said_and_agrees_with_what_the_server_saw() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    bench.server.take_counts();
+    let told = bench.expect(0, &["--json", "backup", "source"]);
+    let seen: usize = bench.server.take_counts().values().sum();
+    let line = told[told.find("{\"").unwrap()..].to_owned();
+    let summary: serde_json::Value = serde_json::Deserializer::from_str(&line).into_iter().next().unwrap().unwrap();
+    let traffic = &summary["traffic"];
+    assert_eq!(traffic["requests"], seen, "{summary}");
+    let stored: u64 = walk_bytes(&bench.server.object("host1"));
+    let sent = traffic["sent_bytes"].as_u64().unwrap();
+    assert!(sent > 2_000_000 && sent <= stored, "{sent} of {stored}");
+    assert!(traffic["received_bytes"].as_u64().unwrap() > 0);
+    let said = bench.expect(0, &["-v", "backup", "source"]);
+    assert!(said.contains("asked the server") && said.contains(" up, "), "{said}");
+    assert!(!bench.expect(0, &["backup", "source"]).contains("asked the server"));
+}
+
+/// How many bytes lie below a folder.
+fn walk_bytes(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| if entry.path().is_dir() { walk_bytes(&entry.path()) } else { entry.metadata().unwrap().len() })
+        .sum()
+}
+
+#[test]
+fn a_limit_holds_for_all_connections_together_and_for_both_ways() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let endpoint = bench.server.endpoint().to_owned();
+    let both = format!("endpoint = \"{endpoint}\"\ncredentials-file = \"HERE/credentials\"\n");
+    bench.configure(&format!("{both}limit-upload = \"1MB\"\nlimit-download = \"1MB\"\n"));
+    // 2 MB that cannot be compressed.
+    let begin = std::time::Instant::now();
+    bench.expect(0, &["backup", "source"]);
+    let up = begin.elapsed().as_secs_f64();
+    let begin = std::time::Instant::now();
+    bench.expect(0, &["restore", "latest", "--to", "back"]);
+    let down = begin.elapsed().as_secs_f64();
+    assert!((2.0..8.0).contains(&up) && (2.0..8.0).contains(&down), "{up} s up, {down} s down");
+}
+
+#[test]
 fn what_is_set_up_wrong_is_said_with_the_next_step_and_without_a_secret() {
     let bench = Bench::new();
     bench.expect(0, &["init"]);

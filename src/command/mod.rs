@@ -32,6 +32,7 @@ pub mod session;
 mod siblings;
 mod snapshots;
 mod stats;
+mod traffic;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

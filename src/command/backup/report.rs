@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::Job;
-use crate::command::{Opened, Session};
+use crate::command::{Opened, Session, traffic};
 use crate::format::snapshot::Outcome;
 use crate::operation::backup::{BackupStats, SiblingStats};
 use crate::size::ByteSize;
@@ -39,6 +39,7 @@ pub(super) fn report(session: &Session, opened: &Opened, job: &Job, stats: &Back
             "data_added": counted.new_bytes,
             "data_added_packed": counted.stored_bytes,
             "total_duration": seconds,
+            "traffic": traffic::value(opened),
             "problem_count": stats.problems.count(),
             "anomalies": stats.anomalies,
             "problems": stats.problems.first().iter().map(|problem| json!({
@@ -63,6 +64,7 @@ pub(super) fn report(session: &Session, opened: &Opened, job: &Job, stats: &Back
         if dry_run { "would grow" } else { "grew" },
         size(counted.stored_bytes)
     ));
+    traffic::tell(session, opened);
     let problems = stats.problems.first();
     for problem in problems.iter().take(SHOWN_PROBLEMS) {
         screen.warning(&format!("{}: {}", path_text(&problem.path), problem.message));

@@ -222,11 +222,7 @@ impl Repository {
     /// As they come; [`StoreError::Short`] when the store said that it kept the object and did not.
     pub fn write_object(&self, kind: Kind, payload: &[u8]) -> Result<(ObjectName, u64), RepositoryError> {
         let (name, length) = self.put_object(kind, payload)?;
-        if let Err(error) = self.check_stored(&name, length) {
-            // Nothing can refer to it yet, and it would be reported as damage for ever.
-            let _ = self.store.delete(&name);
-            return Err(error);
-        }
+        self.check_stored(&name, length)?;
         Ok((name, length))
     }
 
@@ -252,12 +248,14 @@ impl Repository {
         Ok((name, bytes.len() as u64))
     }
 
-    /// Compares the stored size of an object with what was written: a store may have said so and kept less.
+    /// Compares the stored size of an object with what was written: a store may have said so and kept less. Such an
+    /// object is deleted: nothing can refer to it yet, and it would be reported as damage for ever.
     fn check_stored(&self, name: &ObjectName, length: u64) -> Result<(), RepositoryError> {
         let stored = self.store.stat(name)?;
         if stored == Some(length) {
             return Ok(());
         }
+        let _ = self.store.delete(name);
         let (name, location) = (name.to_string(), self.location());
         Err(StoreError::Short { name, location, size: stored.unwrap_or(0), end: length }.into())
     }

@@ -231,7 +231,7 @@ fn connections_that_break_are_made_again() {
 
 #[test]
 fn answers_that_are_cut_short_are_asked_for_again_and_never_taken_for_whole() {
-    let day = Day::new(PATIENT);
+    let day = Day::new("retry-for = \"3s\"\n");
     for command in [["backup", "source"].as_slice(), &["check", "--read-data"]] {
         for place in ["LIST", "GET keys", "GET index", "GET snapshots"] {
             day.server.plan([Rule::once(place, Trouble::CutAnswer)]);
@@ -240,6 +240,9 @@ fn answers_that_are_cut_short_are_asked_for_again_and_never_taken_for_whole() {
         assert!(day.server.refusals_left() <= 1, "{command:?}");
         day.server.refuse_no_more();
     }
+    day.server.plan([Rule::always("GET index", Trouble::CutAnswer)]);
+    day.fails(&["backup", "source"], "the server's answers break off");
+    day.server.refuse_no_more();
     day.server.plan([Rule { times: 2, ..Rule::once("GET packs", Trouble::CutAnswer) }]);
     day.restores("latest");
     assert_eq!(day.server.refusals_left(), 0);

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::BTreeSet;
+use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -121,13 +122,15 @@ pub fn shorten(list: &str, keep: impl Fn(usize, &str) -> bool) -> String {
 pub struct Cut {
     bytes: Vec<u8>,
     length: u64,
+    /// What was sent shall arrive before the connection ends.
+    wait: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl Cut {
     pub fn of(mut bytes: Vec<u8>) -> Self {
         let length = bytes.len() as u64;
         bytes.truncate(bytes.len() / 2);
-        Self { bytes, length }
+        Self { bytes, length, wait: None }
     }
 }
 
@@ -137,9 +140,11 @@ impl http_body::Body for Cut {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<bytes::Bytes>, std::io::Error>>> {
         if self.bytes.is_empty() {
+            let wait = self.wait.get_or_insert_with(|| Box::pin(tokio::time::sleep(Duration::from_millis(50))));
+            std::task::ready!(wait.as_mut().poll(context));
             return Poll::Ready(Some(Err(std::io::Error::other("cut"))));
         }
         Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.bytes).into()))))

@@ -35,6 +35,9 @@ pub enum Trouble {
     /// No answer.
     #[error("the server does not answer")]
     Unreachable,
+    /// Answers that end in the middle.
+    #[error("the server's answers break off")]
+    BreaksOff,
     /// It says that it is too busy, again and again.
     #[error("the server is too busy")]
     Busy,
@@ -54,7 +57,7 @@ impl Trouble {
             Self::Certificate => {
                 "check the endpoint and the clock; a certificate of your own must be in the system's trust store"
             }
-            Self::Unreachable => {
+            Self::Unreachable | Self::BreaksOff => {
                 "check the network and `endpoint`, then run the command again; what is stored already is used"
             }
             Self::Busy => "run the command again later; what is stored already is used",
@@ -122,6 +125,7 @@ fn look(error: &Error) -> (Option<Trouble>, bool, String) {
         _ if has_status("403") => Some(Trouble::Denied),
         _ if ["certificate", "UnknownIssuer"].iter().any(|word| deepest.contains(word)) => Some(Trouble::Certificate),
         _ if message.contains("send http request") || message.contains("timeout reached") => Some(Trouble::Unreachable),
+        _ if message.contains("read data from http response") => Some(Trouble::BreaksOff),
         _ if ["500", "502", "503", "504"].into_iter().any(has_status) && code.is_empty() => Some(Trouble::Busy),
         _ => None,
     });

@@ -5,8 +5,8 @@
 //! # The floors
 //! A module names only modules of the floors above it in this list; `tests/house.rs` holds the order.
 //!
-//! **Words** do no I/O: [`id`] (what things are called), [`size`], [`clock`] (the only reader of the time)
-//! and [`progress`] (what a run tells whoever watches it).
+//! **Words** do no I/O: [`id`] (what things are called), [`size`], [`clock`] (the only reader of the time),
+//! [`environment`] (what of it others may see) and [`progress`] (what a run tells whoever watches it).
 //!
 //! **Transforms** turn bytes into bytes: [`compress`], [`crypto`], [`chunk`] (content-defined boundaries) and
 //! [`format`](mod@format), which is bk-repository(7) as code: encode and decode only. [`retention`] turns rules and
@@ -30,6 +30,7 @@ pub mod id;
 pub mod size;
 
 pub mod clock;
+pub mod environment;
 pub mod progress;
 
 pub mod chunk;

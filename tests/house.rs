@@ -15,6 +15,7 @@ const ORDER: &[&str] = &[
     "id",
     "size",
     "clock",
+    "environment",
     "repo_path",
     "progress",
     // 1 transforms

@@ -19,9 +19,8 @@ mod error;
 mod tests;
 mod watch;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -34,9 +33,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpid};
 
 pub use self::error::CommandError;
 use self::watch::{Cut, Exit, State, Watch};
-
-/// Beginnings of the names of variables that are never handed to a program.
-const SECRET_VARIABLES: [&[u8]; 4] = [b"BK_PASSWORD", b"BK_KEY", b"AWS_SECRET_ACCESS_KEY", b"AWS_SESSION_TOKEN"];
+use crate::environment::is_secret;
 
 /// A program to start.
 #[derive(Debug, Clone, Copy, Default)]
@@ -106,10 +103,6 @@ impl Program<'_> {
             taken: 0,
         })
     }
-}
-
-fn is_secret(variable: &OsStr) -> bool {
-    SECRET_VARIABLES.iter().any(|beginning| variable.as_bytes().starts_with(beginning))
 }
 
 /// The thread that reaps comes last: until it runs, the program is the caller's to reap.

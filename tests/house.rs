@@ -78,6 +78,12 @@ const BANS: &[Ban] = &[
         planted: "use opendal::{Operator};",
     },
     Ban {
+        what: "openssh_sftp_client outside store/",
+        words: &["openssh_sftp_client"],
+        only_in: &["store/"],
+        planted: "use openssh_sftp_client::Sftp;",
+    },
+    Ban {
         what: "clap outside command/",
         words: &["clap", "clap_complete", "clap_mangen"],
         only_in: &["command/"],

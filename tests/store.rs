@@ -10,6 +10,10 @@ mod claims;
 mod s3;
 #[path = "support/s3_server.rs"]
 mod s3_server;
+#[path = "store/sftp.rs"]
+mod sftp;
+#[path = "support/ssh_server.rs"]
+mod ssh_server;
 #[path = "store/webdav.rs"]
 mod webdav;
 

@@ -13,7 +13,8 @@ use crate::clock::Clock;
 use crate::crypto::{KeyFile, Keys, Passphrase};
 use crate::format::key_slot::Credential;
 use crate::repository::{Repository, RepositoryError, note};
-use crate::store::{LocalStore, Location, RemoteStore, Store, StoreError};
+use crate::store::location::Service;
+use crate::store::{LocalStore, Location, RemoteStore, SftpStore, Store, StoreError};
 use crate::ui::{Exit, Failure};
 
 /// Makes the repository of `target`: a sibling of another that is open, with its keys, or the first of a family, with
@@ -50,6 +51,10 @@ impl<'a> Place<'a> {
     fn look(target: &'a Target) -> Result<Self, Failure> {
         match &target.location {
             Location::Local(path) => refuse_occupied(path).map(|()| Self::Folder(path)),
+            Location::Remote(remote) if remote.service == Service::Sftp => {
+                let store = SftpStore::create(remote, &target.remote);
+                store.map(|store| Self::Remote(Arc::new(store))).map_err(occupied)
+            }
             Location::Remote(remote) => {
                 let store = RemoteStore::create(remote, &target.remote, server_credentials(target, remote)?);
                 store.map(|store| Self::Remote(Arc::new(store))).map_err(occupied)

@@ -15,8 +15,9 @@ use crate::format::key_slot::Credential;
 use crate::profile::{self, Config, Environment, Given, Login, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
 use crate::store::cache::TREE_BYTES;
+use crate::store::location::Service;
 use crate::store::remote::{Credentials, RemoteStore, Settings};
-use crate::store::{CachedStore, LocalStore, Location, Store, StoreError};
+use crate::store::{CachedStore, LocalStore, Location, SftpStore, Store, StoreError};
 use crate::ui::{Exit, Failure, Screen};
 
 /// Name of the repository that needs no configuration.
@@ -405,8 +406,9 @@ pub(super) fn store_opener(
     copies: Copies,
 ) -> Result<impl FnOnce() -> Result<Arc<dyn Store>, StoreError> + Send + use<>, Failure> {
     let credentials = match &target.location {
-        Location::Remote(remote) => server_credentials(target, remote)?,
-        Location::Local(_) => None,
+        // SSH has keys of its own.
+        Location::Remote(remote) if remote.service != Service::Sftp => server_credentials(target, remote)?,
+        _ => None,
     };
     let target = target.clone();
     Ok(move || open_store(&target, credentials, copies))
@@ -416,6 +418,9 @@ fn open_store(target: &Target, credentials: Option<Credentials>, copies: Copies)
     check_mounted(target)?;
     let far: Arc<dyn Store> = match &target.location {
         Location::Local(path) => return Ok(Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes))),
+        Location::Remote(remote) if remote.service == Service::Sftp => {
+            Arc::new(SftpStore::open(remote, &target.remote)?)
+        }
         Location::Remote(remote) => Arc::new(RemoteStore::open(remote, &target.remote, credentials)?),
     };
     Ok(match cache_folder(&target.location).filter(|_| copies == Copies::Kept) {

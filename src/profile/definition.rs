@@ -108,6 +108,7 @@ fn repository(repository: &Repository) -> Table {
         .put_some("limit-upload", size(remote.limit_upload))
         .put_some("limit-download", size(remote.limit_download))
         .put_some("retry-for", remote.retry_for.map(seconds))
+        .put_list("ssh-options", &remote.ssh_options)
         .put_some("keep", repository.keep.as_ref().map(super::keep::table));
     match login {
         Some((key, value)) => section.put(key, value).0,

@@ -52,6 +52,11 @@ retry-for = "10min"
 # sse = "aws:kms"
 # sse-kms-key = "alias/backup"
 
+[repository.attic]
+# Behind SSH; sftp://me@attic/~/bk would be below the home of the login. No password: ssh's keys and agent open it.
+location = "sftp://me@attic.example.org:22/srv/bk"
+ssh-options = ["-i", "/etc/bk/ssh-key"]
+
 [defaults]
 # Nearest first; without it every repository is used.
 to = ["disk", "second"]

@@ -158,6 +158,7 @@ pub(super) const SECTIONS: &[Section] = &[
             key("limit-upload", Kind::Size, "At most so many bytes a second to the server; default no limit."),
             key("limit-download", Kind::Size, "At most so many bytes a second from the server; default no limit."),
             key("retry-for", Kind::Duration, "How long a server that is away is asked again; default \"3min\"."),
+            key("ssh-options", Kind::Texts, "Arguments for ssh, before the host."),
             key("credentials-file", Kind::Path, "File that holds the access key, or the user and password."),
             key("credentials-command", Kind::Texts, "Program and arguments that print them; no shell is used."),
             key("aws-profile", Kind::Text, "Section of ~/.aws/credentials that holds the access key."),

@@ -53,6 +53,7 @@ pub(super) struct RawRepository {
     pub limit_upload: Typed<ByteSize>,
     pub limit_download: Typed<ByteSize>,
     pub retry_for: Typed<String>,
+    pub ssh_options: Listed<String>,
     pub credentials_file: Typed<String>,
     pub credentials_command: Listed<String>,
     pub aws_profile: Typed<String>,

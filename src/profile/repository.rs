@@ -53,6 +53,7 @@ fn read_settings(raw: &RawRepository, scope: &mut Scope<'_>) -> Result<Settings,
         limit_upload: limit("limit-upload", &raw.limit_upload, scope)?,
         limit_download: limit("limit-download", &raw.limit_download, scope)?,
         retry_for: scope.value("retry-for", &raw.retry_for)?.as_deref().and_then(duration),
+        ssh_options: scope.list("ssh-options", &raw.ssh_options, |_| Ok(()))?.unwrap_or_default(),
     };
     match &raw.sse_kms_key {
         Some(typed) if settings.sse.as_deref() != Some("aws:kms") => {

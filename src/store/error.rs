@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::remote::Trouble;
+use super::sftp::SshTrouble;
 
 /// A store did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +89,20 @@ pub enum StoreError {
         /// The words of the server or the system.
         source: io::Error,
     },
+    /// A store behind SSH cannot be used, for a reason that is known.
+    #[error("cannot {action} {name} in {location}: {trouble}")]
+    Ssh {
+        /// What was tried.
+        action: &'static str,
+        /// The object or folder.
+        name: String,
+        /// The store.
+        location: String,
+        /// Why not.
+        trouble: SshTrouble,
+        /// The words of ssh or of the server.
+        source: io::Error,
+    },
     /// The configuration of a store on another machine lacks something, or contradicts itself.
     #[error("{location} {problem}")]
     Settings {
@@ -144,6 +159,7 @@ impl StoreError {
             Self::NotEmpty { .. } => "choose another folder, or an empty one",
             Self::NotMounted { .. } => "mount it, then run the command again",
             Self::Remote { trouble, .. } => trouble.hint(),
+            Self::Ssh { trouble, .. } => trouble.hint(),
             Self::Settings { hint, .. } => hint,
             Self::Io { .. } => "check that the store is reachable and may be used, then run the command again",
         }

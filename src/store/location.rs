@@ -36,10 +36,12 @@ pub enum Service {
     WebDav,
     /// A folder behind WebDAV over TLS.
     WebDavs,
+    /// A folder behind SSH.
+    Sftp,
 }
 
 impl Service {
-    const ALL: [Self; 4] = [Self::S3, Self::B2, Self::WebDav, Self::WebDavs];
+    const ALL: [Self; 5] = [Self::S3, Self::B2, Self::WebDav, Self::WebDavs, Self::Sftp];
 
     /// The word before `://`.
     #[must_use]
@@ -49,6 +51,7 @@ impl Service {
             Self::B2 => "b2",
             Self::WebDav => "webdav",
             Self::WebDavs => "webdavs",
+            Self::Sftp => "sftp",
         }
     }
 
@@ -66,7 +69,7 @@ pub enum LocationError {
     #[error("the location of the repository is empty")]
     Empty,
     /// A URL of a kind that is not supported.
-    #[error("`{0}` locations are not supported by this version; a path, s3://, b2:// and webdavs:// are")]
+    #[error("`{0}` locations are not supported by this version; a path, s3://, b2://, webdavs:// and sftp:// are")]
     Scheme(String),
     /// A URL without a bucket or host.
     #[error("a `{scheme}://` location names {what} first, and this one does not")]
@@ -92,9 +95,16 @@ impl LocationError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Empty | Self::Scheme(_) => {
-                "give the folder of the repository, such as /mnt/ssd/bk, or a bucket, such as s3://bucket/host1"
+                "give the folder of the repository, such as /mnt/ssd/bk, a bucket, such as s3://bucket/host1, or a folder \
+                 behind SSH, such as sftp://user@host/srv/bk"
             }
-            Self::NoPlace { .. } => "write it so: s3://bucket/host1, or webdavs://user@host/folder",
+            Self::NoPlace { .. } => {
+                "write it so: s3://bucket/host1, webdavs://user@host/folder or sftp://user@host/folder"
+            }
+            Self::Wrong { scheme, .. } if matches!(scheme.as_bytes(), b"sftp") => {
+                "write it so: sftp://user@host:22/srv/bk, or sftp://user@host/~/bk below the home of the login; \
+                 keys are those of ssh"
+            }
             Self::Wrong { .. } => "write it so: s3://bucket/host1; keys and passwords belong into `credentials-file`",
         }
     }
@@ -139,6 +149,12 @@ impl Location {
 }
 
 impl Remote {
+    /// The host, and the port where one is given.
+    #[must_use]
+    pub fn host_and_port(&self) -> (&str, Option<u16>) {
+        host_and_port(&self.place).unwrap_or((&self.place, None))
+    }
+
     fn parse(service: Service, rest: &str) -> Result<Self, LocationError> {
         let scheme = service.scheme();
         let wrong = |problem| LocationError::Wrong { scheme, problem };
@@ -160,8 +176,29 @@ impl Remote {
         if rest.contains(|one: char| one.is_control() || one.is_whitespace() || "?#".contains(one)) {
             return Err(wrong("has blanks, `?` or `#` in it"));
         }
+        if service == Service::Sftp {
+            let Some((host, _)) = host_and_port(place) else { return Err(wrong("has a port that is no number")) };
+            // Either would be an option of ssh.
+            if host.starts_with('-') || user.as_ref().is_some_and(|user| user.starts_with('-')) {
+                return Err(wrong("has a host or user that begins with `-`"));
+            }
+            if path.is_empty() {
+                return Err(wrong("names no folder"));
+            }
+        }
         Ok(Self { service, place: place.to_owned(), user, path: path.to_owned() })
     }
+}
+
+/// The host without the brackets of an IPv6 address, and the port where one is given.
+fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match place.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, "")) => (host, None),
+        Some((host, rest)) => (host, Some(rest.strip_prefix(':')?)),
+        None => place.rsplit_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
+    };
+    let port = port.map(|port| port.parse().ok().filter(|port| *port != 0).ok_or(())).transpose().ok()?;
+    Some((host, port)).filter(|(host, _)| !host.is_empty())
 }
 
 impl fmt::Display for Remote {
@@ -203,19 +240,59 @@ mod tests {
 
     #[test]
     fn buckets_and_hosts_are_read_and_shown_as_they_were_written() {
-        for text in ["s3://bucket", "s3://bucket/host1/bk", "b2://bucket/x", "webdavs://me@host:8443/dav/bk"] {
+        for text in [
+            "s3://bucket",
+            "s3://bucket/host1/bk",
+            "b2://bucket/x",
+            "webdavs://me@host:8443/dav/bk",
+            "sftp://me@host:2222/srv/bk",
+            "sftp://host/~/bk",
+            "sftp://[::1]:22/x",
+        ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
         assert_eq!(parse("s3://bucket/host1/").unwrap().to_string(), "s3://bucket/host1");
+        assert!(!parse("sftp://host/x").unwrap().has_buckets());
         assert!(parse("b2://bucket/x").unwrap().has_buckets() && !parse("webdav://h/x").unwrap().has_buckets());
     }
 
     #[test]
     fn a_secret_in_a_location_is_refused_and_not_repeated() {
-        for text in ["s3://key:canary@bucket/x", "s3://canary@bucket", "webdavs://me:canary@host/x"] {
+        for text in
+            ["s3://key:canary@bucket/x", "s3://canary@bucket", "webdavs://me:canary@host/x", "sftp://me:canary@host/x"]
+        {
             let error = parse(text).unwrap_err();
             assert!(matches!(error, LocationError::Wrong { .. }), "{error}");
             assert!(!format!("{error}{error:?}{}", error.hint()).contains("canary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_port_of_a_host_is_read_and_nothing_else_is_one() {
+        let place = |text: &str| match parse(text).unwrap() {
+            Location::Remote(remote) => {
+                let (host, port) = remote.host_and_port();
+                (host.to_owned(), port)
+            }
+            Location::Local(_) => panic!("{text} is remote"),
+        };
+        assert_eq!(place("sftp://me@host/x"), ("host".into(), None));
+        assert_eq!(place("sftp://host:2222/x"), ("host".into(), Some(2222)));
+        assert_eq!(place("sftp://[fe80::1]/x"), ("fe80::1".into(), None));
+        assert_eq!(place("sftp://[fe80::1]:22/x"), ("fe80::1".into(), Some(22)));
+        for text in ["sftp://host:x/y", "sftp://host:0/y", "sftp://host:99999/y", "sftp://[::1]x/y"] {
+            assert!(matches!(parse(text), Err(LocationError::Wrong { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_location_is_an_option_of_ssh_and_a_folder_is_named() {
+        for text in ["sftp://-oProxyCommand=x/y", "sftp://-l@host/x", "sftp://host", "sftp://host/"] {
+            let error = parse(text).unwrap_err();
+            assert!(
+                matches!(error, LocationError::Wrong { .. }) && error.hint().contains("sftp://"),
+                "{text}: {error}"
+            );
         }
     }
 

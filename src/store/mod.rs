@@ -3,10 +3,12 @@
 pub mod cache;
 pub mod dry;
 pub mod error;
+mod gathered;
 pub mod layout;
 pub mod local;
 pub mod location;
 pub mod remote;
+pub mod sftp;
 
 pub use cache::CachedStore;
 pub use dry::DryStore;
@@ -15,6 +17,7 @@ pub use layout::{Area, ObjectName};
 pub use local::LocalStore;
 pub use location::{Location, LocationError};
 pub use remote::RemoteStore;
+pub use sftp::SftpStore;
 
 use bytes::Bytes;
 

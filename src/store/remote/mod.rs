@@ -24,6 +24,7 @@ pub use credentials::{Credentials, CredentialsError};
 pub use service::Settings;
 pub use trouble::Trouble;
 
+use super::gathered::Gathered;
 use super::location::Remote;
 use super::{Area, Listed, ObjectName, Store, StoreError, Traffic, Upload};
 use crate::format::node::Timestamp;
@@ -296,7 +297,7 @@ impl Store for RemoteStore {
     }
 
     fn begin(&self) -> Result<Box<dyn Upload>, StoreError> {
-        Ok(Box::new(RemoteUpload { inner: Arc::clone(&self.inner), bytes: Vec::new() }))
+        Ok(Gathered::begin(self.clone()))
     }
 
     fn list(&self, area: Area) -> Result<Vec<Listed>, StoreError> {
@@ -377,35 +378,5 @@ impl Inner {
             let error = std::io::Error::other("the server does not say when it took the object");
             StoreError::from_io("look at", name, &self.location, error)
         })
-    }
-}
-
-/// Gathers a pack in memory: object stores want to know the length first.
-struct RemoteUpload {
-    inner: Arc<Inner>,
-    bytes: Vec<u8>,
-}
-
-impl Upload for RemoteUpload {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn read_back(&self, offset: u64, length: u64, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        into.clear();
-        let end = offset.saturating_add(length);
-        let range = usize::try_from(offset).unwrap_or(usize::MAX)..usize::try_from(end).unwrap_or(usize::MAX);
-        match self.bytes.get(range) {
-            Some(bytes) => into.extend_from_slice(bytes),
-            None => return Err(self.inner.short("(new)", self.bytes.len() as u64, end)),
-        }
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
-        let bytes = Bytes::from(self.bytes);
-        self.inner.publish(name, Buffer::from(bytes.clone()))?;
-        Ok(Some(bytes))
     }
 }

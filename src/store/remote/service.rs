@@ -51,6 +51,8 @@ pub struct Settings {
     pub limit_download: Option<u64>,
     /// For how long a server that is away or busy is asked again.
     pub retry_for: Option<Duration>,
+    /// Arguments for ssh.
+    pub ssh_options: Vec<String>,
 }
 
 pub(super) struct Operators {
@@ -107,6 +109,9 @@ pub(super) fn operators(
     credentials: Option<&Credentials>,
 ) -> Result<Operators, StoreError> {
     let location = remote.to_string();
+    if !settings.ssh_options.is_empty() {
+        return Err(Wrong("is not behind SSH", "take `ssh-options` out of its section").of(&location));
+    }
     let failed = |error: Error| trouble::store_error("open", "it", &location, credentials, &error);
     let operator = match remote.service {
         Service::S3 | Service::B2 => {
@@ -115,6 +120,7 @@ pub(super) fn operators(
         Service::WebDav | Service::WebDavs => {
             Operator::new(webdav(remote, settings, credentials).map_err(|wrong| wrong.of(&location))?)
         }
+        Service::Sftp => return Err(Wrong("is no place of HTTP", "open it as a folder behind SSH").of(&location)),
     };
     let transport = Transport::new(client(&location)?, STILLNESS, settings.limit_upload, settings.limit_download);
     let counted = transport.counted();

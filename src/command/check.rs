@@ -4,7 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::Session;
-use super::session::{Copies, Target};
+use super::opening::Copies;
+use super::session::Target;
 use crate::operation::check::{
     AffectedSnapshot, CheckOptions, CheckReport, Depth, Finding, ReadData, Severity, Subset, check, check_names,
 };

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::credentials::server_credentials;
-use super::session::{Target, ask, check_mounted, host_name, read_secret};
+use super::opening::check_mounted;
+use super::session::{Target, ask, host_name, read_secret};
 use super::{Opened, Session};
 use crate::clock::Clock;
 use crate::crypto::{KeyFile, Keys, Passphrase};
@@ -52,6 +53,7 @@ impl<'a> Place<'a> {
         match &target.location {
             Location::Local(path) => refuse_occupied(path).map(|()| Self::Folder(path)),
             Location::Remote(remote) if remote.service == Service::Sftp => {
+                server_credentials(target, remote)?;
                 let store = SftpStore::create(remote, &target.remote);
                 store.map(|store| Self::Remote(Arc::new(store))).map_err(occupied)
             }

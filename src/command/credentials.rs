@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::session::{Target, read_secret, variable};
 use crate::profile::Login;
 use crate::source::command::Program;
-use crate::store::location::Remote;
+use crate::store::location::{Remote, Service};
 use crate::store::remote::{Credentials, CredentialsError};
 use crate::ui::{Exit, Failure};
 
@@ -21,6 +21,9 @@ const TIME_LIMIT: std::time::Duration = std::time::Duration::from_secs(120);
 /// # Errors
 /// When a file or program cannot be used, or gives no credentials. Nothing of them is in the error.
 pub(super) fn server_credentials(target: &Target, remote: &Remote) -> Result<Option<Credentials>, Failure> {
+    if remote.service == Service::Sftp {
+        return if target.login.is_some() { Err(not_of_ssh(target)) } else { Ok(None) };
+    }
     match &target.login {
         Some(Login::File(path)) => return of_file(path).map(Some),
         Some(Login::Command(argv)) => return of_program(argv).map(Some),
@@ -37,6 +40,14 @@ pub(super) fn server_credentials(target: &Target, remote: &Remote) -> Result<Opt
         (true, (Some(id), Some(secret))) => Some(Credentials::new(id, secret, given("AWS_SESSION_TOKEN"))),
         _ => None,
     })
+}
+
+/// They would not be shown to the server.
+fn not_of_ssh(target: &Target) -> Failure {
+    Failure::usage(
+        format!("{} is opened by the keys of ssh, not by credentials", target.location),
+        "take them out of its section; `ssh-options = [\"-i\", \"/path/of/key\"]` names a key",
+    )
 }
 
 const LINES: &str = "write AWS_ACCESS_KEY_ID=… and AWS_SECRET_ACCESS_KEY=…, each on a line of its own";

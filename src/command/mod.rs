@@ -20,6 +20,7 @@ mod load;
 mod look;
 mod ls;
 mod man;
+mod opening;
 mod pin;
 mod profile;
 mod prune;

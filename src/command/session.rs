@@ -8,16 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
 use super::Global;
-use super::credentials::{output_of_program, server_credentials};
+use super::credentials::output_of_program;
+use super::opening::{Copies, store_opener};
 use crate::clock::{Clock, SystemClock};
 use crate::crypto::{KeyFile, Passphrase};
 use crate::format::key_slot::Credential;
 use crate::profile::{self, Config, Environment, Given, Login, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
-use crate::store::cache::TREE_BYTES;
-use crate::store::location::Service;
-use crate::store::remote::{Credentials, RemoteStore, Settings};
-use crate::store::{CachedStore, LocalStore, Location, SftpStore, Store, StoreError};
+use crate::store::remote::Settings;
+use crate::store::{Location, Store};
 use crate::ui::{Exit, Failure, Screen};
 
 /// Name of the repository that needs no configuration.
@@ -371,78 +370,6 @@ fn environment(global: &Global) -> Environment {
         password_file: path(&global.password_file, "--password-file", "BK_PASSWORD_FILE"),
         password_command: command,
     }
-}
-
-/// Whether copies of what is far away may serve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Copies {
-    /// They may.
-    Kept,
-    /// What lies there is to be looked at.
-    None,
-}
-
-/// Where copies of what is far away are kept.
-fn cache_folder(location: &Location) -> Option<PathBuf> {
-    let data = || variable("BK_DATA_DIR").map(|data| data.join("cache"));
-    let of_root = || rustix::process::geteuid().is_root().then(|| PathBuf::from("/var/cache/bk"));
-    let of_user = || {
-        variable("XDG_CACHE_HOME")
-            .or_else(|| variable("HOME").map(|home| home.join(".cache")))
-            .map(|all| all.join("bk"))
-    };
-    let folder = variable("BK_CACHE_DIR").or_else(|| variable("CACHE_DIRECTORY")).or_else(data);
-    let name = blake3::hash(location.to_string().as_bytes());
-    let folder = folder.or_else(of_root).or_else(of_user)?;
-    Some(folder.join(crate::id::to_hex(&name.as_bytes()[..8])))
-}
-
-/// What opens the store of a target, wherever and whenever it is called: all that it needs has been read.
-///
-/// # Errors
-/// When the credentials of its server cannot be read.
-pub(super) fn store_opener(
-    target: &Target,
-    copies: Copies,
-) -> Result<impl FnOnce() -> Result<Arc<dyn Store>, StoreError> + Send + use<>, Failure> {
-    let credentials = match &target.location {
-        // SSH has keys of its own.
-        Location::Remote(remote) if remote.service != Service::Sftp => server_credentials(target, remote)?,
-        _ => None,
-    };
-    let target = target.clone();
-    Ok(move || open_store(&target, credentials, copies))
-}
-
-fn open_store(target: &Target, credentials: Option<Credentials>, copies: Copies) -> Result<Arc<dyn Store>, StoreError> {
-    check_mounted(target)?;
-    let far: Arc<dyn Store> = match &target.location {
-        Location::Local(path) => return Ok(Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes))),
-        Location::Remote(remote) if remote.service == Service::Sftp => {
-            Arc::new(SftpStore::open(remote, &target.remote)?)
-        }
-        Location::Remote(remote) => Arc::new(RemoteStore::open(remote, &target.remote, credentials)?),
-    };
-    Ok(match cache_folder(&target.location).filter(|_| copies == Copies::Kept) {
-        Some(folder) => Arc::new(CachedStore::new(far, folder, TREE_BYTES)),
-        None => far,
-    })
-}
-
-/// Refuses a target whose file system is not mounted.
-pub(super) fn check_mounted(target: &Target) -> Result<(), StoreError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let Some(mount) = &target.require_mount else { return Ok(()) };
-    let device = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
-    let is_mount = match (device(mount), device(&mount.join(".."))) {
-        // The root of a file system has another device than the folder above; `/` is its own parent.
-        (Ok(here), Ok(above)) => here.0 != above.0 || here == above,
-        _ => false,
-    };
-    if is_mount {
-        return Ok(());
-    }
-    Err(StoreError::NotMounted { mount: mount.clone(), location: target.location.to_string() })
 }
 
 /// The text of a key or password file.

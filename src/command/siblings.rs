@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::session::{Copies, Target};
+use super::opening::Copies;
+use super::session::Target;
 use super::{Opened, Session};
 use crate::format::key_slot::Credential;
 use crate::repository::Repository;

@@ -104,6 +104,22 @@ impl SshServer {
         self.run();
     }
 
+    /// Lets nobody write, from the next connection on.
+    pub fn be_read_only(&mut self) {
+        self.stop();
+        self.server_config(&format!("sftp {SFTP_SERVER} -R"));
+        self.run();
+    }
+
+    /// Lets nobody in, from the next connection on.
+    pub fn refuse_logins(&self) {
+        std::fs::rename(self.path("authorized_keys"), self.path("refused_keys")).unwrap();
+    }
+
+    pub fn accept_logins(&self) {
+        std::fs::rename(self.path("refused_keys"), self.path("authorized_keys")).unwrap();
+    }
+
     /// Starts it, also again.
     pub fn run(&mut self) {
         if rustix::process::geteuid().is_root() {

@@ -104,7 +104,7 @@ impl Connection {
             Err(failure @ (Failure::Said(_) | Failure::Denied(_))) => {
                 match limit(ANSWER_TIMEOUT, self.sftp().fs().metadata(path)).await {
                     Ok(there) if there.file_type().is_some_and(|kind| kind.is_dir()) => Ok(()),
-                    _ => Err(failure),
+                    _ => Err(self.full_or(failure, path, 0).await),
                 }
             }
             made => made,
@@ -148,25 +148,31 @@ impl Connection {
     ///
     /// `named` is called before it gets its name, from when on it may have it whatever the answer is.
     pub async fn put(&self, temporary: &str, path: &str, bytes: &Bytes, named: impl FnOnce()) -> Result<(), Failure> {
+        match self.write_and_name(temporary, path, bytes, named).await {
+            Err(failure @ Failure::Said(_)) => Err(self.full_or(failure, path, bytes.len() as u64).await),
+            put => put,
+        }
+    }
+
+    async fn write_and_name(
+        &self,
+        temporary: &str,
+        path: &str,
+        bytes: &Bytes,
+        named: impl FnOnce(),
+    ) -> Result<(), Failure> {
         let length = bytes.len() as u64;
         let syncs = self.sftp().support_fsync();
         let mut options = self.sftp().options();
         let mut file = limit(ANSWER_TIMEOUT, options.read(true).write(true).create_new(true).open(temporary)).await?;
-        let written = async {
-            pieces::write(&file, bytes).await?;
-            // What a server cut short and took all the same must not get the name.
-            match limit(ANSWER_TIMEOUT, file.metadata()).await?.len() {
-                Some(size) if size != length => return Err(Failure::Short { size, end: length }),
-                _ => {}
-            }
-            if syncs {
-                limit(BODY_TIMEOUT, file.sync_all()).await?;
-            }
-            Ok(())
-        };
-        match written.await {
-            Err(failure @ Failure::Said(_)) => return Err(self.full_or(failure, temporary, length).await),
-            written => written?,
+        pieces::write(&file, bytes).await?;
+        // What a server cut short and took all the same must not get the name.
+        match limit(ANSWER_TIMEOUT, file.metadata()).await?.len() {
+            Some(size) if size == length => {}
+            size => return Err(Failure::Short { size: size.unwrap_or(0), end: length }),
+        }
+        if syncs {
+            limit(BODY_TIMEOUT, file.sync_all()).await?;
         }
         named();
         self.name(temporary, path).await?;
@@ -197,14 +203,21 @@ impl Connection {
         }
     }
 
-    /// Servers have no word for a disk that is full.
+    /// SFTP has no word for a disk that is full: whether the file system of a path still has `length` bytes tells.
     async fn full_or(&self, failure: Failure, path: &str, length: u64) -> Failure {
-        if !self.sftp().support_statvfs() {
-            return failure;
+        let Failure::Said(words) = &failure else { return failure };
+        let folder = path.rsplit_once('/').map_or(".", |(folder, _)| folder);
+        let space = match self.sftp().support_statvfs() {
+            true => limit(ANSWER_TIMEOUT, self.sftp().fs().statvfs(folder)).await.ok(),
+            false => None,
+        };
+        let is_full = space.is_some_and(|space| {
+            let free = space.bavail.saturating_mul(space.frsize);
+            free < length.saturating_add(ROOM_BYTES) || space.files > 0 && space.favail == 0
+        });
+        if is_full {
+            return Failure::Full;
         }
-        match limit(ANSWER_TIMEOUT, self.sftp().fs().statvfs(path)).await {
-            Ok(space) if space.bavail.saturating_mul(space.frsize) < length.saturating_add(ROOM_BYTES) => Failure::Full,
-            _ => failure,
-        }
+        Failure::Said(format!("the server says only `{words}`; a quota of the login may be used up"))
     }
 }

@@ -111,6 +111,30 @@ impl SshServer {
         self.run();
     }
 
+    /// Ends the connection, once, instead of answering a request whose line in the log has these words.
+    pub fn lose_the_answer_to(&mut self, words: &str) {
+        let [log, lost, filter] = ["log", "lost", "filter.py"].map(|name| self.path(name));
+        let text = format!(
+            "import os, sys\n\
+             while data := os.read(0, 65536):\n\
+             \x20   if not os.path.exists({lost:?}) and {words:?} in open({log:?}).read():\n\
+             \x20       open({lost:?}, 'w').close()\n\
+             \x20       os.kill(0, 9)\n\
+             \x20   sys.stdout.buffer.write(data)\n\
+             \x20   sys.stdout.buffer.flush()\n"
+        );
+        std::fs::write(&filter, text).unwrap();
+        self.stop();
+        self.take_log();
+        let (log, filter) = (log.display(), filter.display());
+        self.server_config(&format!("sftp {SFTP_SERVER} -e -l VERBOSE 2>>{log} | python3 {filter}"));
+        self.run();
+    }
+
+    pub fn has_lost_an_answer(&self) -> bool {
+        self.path("lost").exists()
+    }
+
     /// Lets nobody in, from the next connection on.
     pub fn refuse_logins(&self) {
         std::fs::rename(self.path("authorized_keys"), self.path("refused_keys")).unwrap();

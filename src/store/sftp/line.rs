@@ -101,7 +101,11 @@ impl Line {
             let may_pass = matches!(failure, Failure::Broken(trouble, _) if trouble.may_pass(reached));
             match waits.get(tries).filter(|_| may_pass) {
                 Some(wait) => sleep(*wait).await,
-                None => return Err(failure),
+                None => {
+                    // Who waited for so long in vain does not wait again for what is asked next.
+                    self.reached.store(false, Ordering::Relaxed);
+                    return Err(failure);
+                }
             }
             tries += 1;
         }

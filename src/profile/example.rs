@@ -91,7 +91,7 @@ second = { within-daily = "1y", tags = ["before-upgrade"] }
 root = "/srv/games"
 # Only this is kept of it.
 include = ["server/cfg", "**/*.ini"]
-to = ["disk", "b2"]
+to = ["disk", "b2", "attic"]
 # Chunks: "auto" as the file looks, "coarse" for media, "fine" for dumps.
 chunk-class = "auto"
 one-file-system = true

@@ -132,7 +132,6 @@ impl BackupArgs {
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that one run consists of")]
-    #[expect(clippy::type_complexity, reason = "the result of the first, and what became of the others")]
     fn back_up(
         &self,
         session: &Session,

@@ -25,9 +25,12 @@ pub struct Sibling<'a> {
     pub name: String,
     /// Opens its store.
     pub open: Box<dyn FnOnce() -> Result<Arc<dyn Store>, StoreError> + Send + 'a>,
-    /// Which of the snapshots of the first, beside that of this run, it should have too. The first's and its own.
-    pub missing: Box<dyn FnOnce(&Snapshots, &Snapshots) -> Vec<SnapshotInfo> + Send + 'a>,
+    /// Which of the snapshots of the first, beside that of this run, it should have too.
+    pub missing: Missing<'a>,
 }
+
+/// Chooses among the snapshots of one repository those that another lacks.
+pub type Missing<'a> = Box<dyn FnOnce(&Snapshots, &Snapshots) -> Vec<SnapshotInfo> + Send + 'a>;
 
 /// What became of a sibling.
 #[derive(Debug)]

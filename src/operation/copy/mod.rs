@@ -35,7 +35,7 @@ pub enum CopyError {
         /// Whence it should come.
         location: String,
         /// Why not.
-        source: RepositoryError,
+        source: Box<RepositoryError>,
     },
 }
 
@@ -117,7 +117,10 @@ fn copy_once(
         });
         walked.map_err(|Unreadable { blob, source }| match source {
             RepositoryError::Interrupted => source.into(),
-            source => CopyError::Unreadable { snapshot: info.id, blob, location: from.location(), source },
+            source => {
+                let (location, source) = (from.location(), Box::new(source));
+                CopyError::Unreadable { snapshot: info.id, blob, location, source }
+            }
         })?;
         transfer.fetch(&wanted)?;
         progress.phase("putting the snapshot", None);

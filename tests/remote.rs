@@ -336,6 +336,8 @@ fn what_is_remembered_here_may_be_lost_or_damaged_and_a_check_does_not_look_at_i
     bench.expect(0, &["ls", "latest"]);
     let said = bench.expect(5, &["check"]);
     assert!(said.contains("index/"), "{said}");
+    let said = bench.expect(5, &["check", "--read-data"]);
+    assert!(said.contains("will be fetched from far, in"), "{said}");
 }
 
 #[test]

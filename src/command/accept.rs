@@ -77,12 +77,11 @@ fn list(session: &Session) -> Result<Exit, Failure> {
             let (id, time) = (info.id.short(), time_text(info.snapshot.start));
             session.screen.line(&format!("{id} of {time}, {}, in {name}:", line_text(subject)));
             info.snapshot.anomalies.iter().for_each(|what| session.screen.line(&format!("  {}", line_text(what))));
-            if let Some(before) = info.snapshot.parent {
-                let before = before.short();
-                session
-                    .screen
-                    .line(&format!("  what changed: `bk diff {before} {id}`; it was right: `bk accept {id}`"));
-            }
+            let look = match info.snapshot.parent {
+                Some(before) => format!("what changed: `bk diff {} {id}`", before.short()),
+                None => format!("what is in it: `bk ls {id}`"),
+            };
+            session.screen.line(&format!("  {look}; it was right: `bk accept {id}`"));
         }
     }
     if session.screen.json {

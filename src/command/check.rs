@@ -8,10 +8,11 @@ use super::opening::Copies;
 use super::session::Target;
 use crate::operation::check::{
     AffectedSnapshot, CheckOptions, CheckReport, Depth, Finding, ReadData, Severity, Subset, check, check_names,
+    will_read,
 };
 use crate::repository::{Repository, RepositoryError};
 use crate::size::ByteSize;
-use crate::ui::text::{path_text, time_text};
+use crate::ui::text::{count, path_text, time_text};
 use crate::ui::{Exit, Failure};
 
 /// Findings that people are shown; `--json` lists all.
@@ -95,6 +96,11 @@ impl CheckArgs {
     ) -> Result<(CheckReport, Option<Failure>), Failure> {
         // What lies there is looked at, not what is remembered of it.
         let store = session.open_store(target, Copies::None)?;
+        if store.is_far() && self.read() != ReadData::Nothing {
+            let (packs, bytes) = will_read(&*store, self.read())?;
+            let (size, packs) = (ByteSize(bytes), count(packs, "pack", "packs"));
+            session.screen.note(&format!("about {size} will be fetched from {}, in {packs}", target.name));
+        }
         let options = CheckOptions {
             read: self.read(),
             threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),

@@ -232,11 +232,15 @@ impl Repository {
     /// # Errors
     /// As they come; [`RepositoryError::Damaged`] when it is not what was written.
     fn write_and_read_back(&self, kind: Kind, payload: &[u8]) -> Result<ObjectName, RepositoryError> {
-        let (name, _) = self.put_object(kind, payload)?;
-        if self.read_object(kind, &name)? == payload {
-            Ok(name)
-        } else {
-            Err(RepositoryError::Damaged { name: name.to_string() })
+        let (name, length) = self.put_object(kind, payload)?;
+        match self.read_object(kind, &name) {
+            Ok(stored) if stored == payload => Ok(name),
+            Err(error) if !error.is_damage() => Err(error),
+            _ => {
+                self.check_stored(&name, length)?;
+                let _ = self.store.delete(&name);
+                Err(RepositoryError::Damaged { name: name.to_string() })
+            }
         }
     }
 

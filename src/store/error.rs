@@ -134,6 +134,18 @@ impl StoreError {
         matches!(self, Self::Missing { .. })
     }
 
+    /// Whether its server gave no answer, which it will not to the next request either.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        match self {
+            Self::Remote { trouble, .. } => matches!(trouble, Trouble::Unreachable | Trouble::Busy),
+            Self::Ssh { trouble, .. } => {
+                matches!(trouble, SshTrouble::NobodyListens | SshTrouble::Unreachable | SshTrouble::Lost)
+            }
+            _ => false,
+        }
+    }
+
     /// Names the object and the store in an error of the system.
     #[must_use]
     pub fn from_io(action: &'static str, name: &str, location: &str, source: io::Error) -> Self {

@@ -1,5 +1,7 @@
 //! One run into all the repositories of a profile, with one reading of the source.
 
+use std::collections::BTreeSet;
+
 use jiff::tz::TimeZone;
 
 use super::report::{report, report_behind, report_sibling};
@@ -22,13 +24,15 @@ use crate::ui::{Exit, Failure};
 type Done = (Exit, Option<String>);
 
 /// What is still to be done, and what came of the rest.
-struct Remaining {
+struct Remaining<'a> {
     targets: Vec<Target>,
     behind: Vec<Failure>,
     done: Option<Done>,
+    /// Names of repositories whose servers did not answer.
+    away: &'a mut BTreeSet<String>,
 }
 
-impl Remaining {
+impl Remaining<'_> {
     /// Whether another repository may yet take what this one did not.
     fn put_off(&mut self, session: &Session, name: &str, failure: Failure) -> Result<(), Failure> {
         if failure.exit == Exit::Interrupted
@@ -44,15 +48,29 @@ impl Remaining {
 
 impl BackupArgs {
     /// The source is read for the first repository that can be opened, the nearest one; the others get what that one
-    /// got. Where one fails on the way, the next takes its place.
+    /// got. Where one fails on the way, the next takes its place. One whose server is `away` is not waited for again.
     pub(super) fn run_everywhere(
         &self,
         session: &Session,
         surroundings: &Surroundings,
         job: &Job,
         plan: &Plan,
+        away: &mut BTreeSet<String>,
     ) -> Result<Done, Failure> {
         let mut targets = session.targets(&job.profile.to)?;
+        let mut behind = Vec::new();
+        if targets.iter().any(|target| !away.contains(&target.name)) {
+            targets.retain(|target| {
+                let is_away = away.contains(&target.name);
+                if is_away {
+                    let hint = "check the network and the server";
+                    let failure = Failure::new(Exit::Failed, "its server did not answer a moment ago", hint);
+                    report_behind(session, &target.name, &failure);
+                    behind.push(failure);
+                }
+                !is_away
+            });
+        }
         // Nearest first: what was put there is read again for the others.
         targets.sort_by_key(|target| target.location.local().is_none());
         if self.dry_run {
@@ -60,7 +78,7 @@ impl BackupArgs {
                 session.screen.note(&format!("{} is left out of a dry run", left_out.name));
             }
         }
-        let mut remaining = Remaining { targets, behind: Vec::new(), done: None };
+        let mut remaining = Remaining { targets, behind, done: None, away };
         while !remaining.targets.is_empty() {
             let first = remaining.targets.remove(0);
             match open_or_create(session, &first) {
@@ -84,7 +102,7 @@ impl BackupArgs {
         job: &Job,
         plan: Plan,
         opened: &Opened,
-        remaining: &mut Remaining,
+        remaining: &mut Remaining<'_>,
     ) -> Result<(), Failure> {
         let around = Around::begin(surroundings, &job.profile.name, plan);
         let mut went_on = true;
@@ -118,6 +136,9 @@ impl BackupArgs {
                 // Another family: it is backed up on its own.
                 Some(CopyError::Repository(RepositoryError::NotSibling { .. })) => remaining.targets.push(target),
                 Some(error) => {
+                    if matches!(&error, CopyError::Repository(RepositoryError::Store(error)) if error.is_away()) {
+                        remaining.away.insert(target.name);
+                    }
                     let failure = Failure::from(error);
                     report_sibling(session, &stats, Some(&failure));
                     if failure.exit == Exit::Interrupted {

@@ -3,6 +3,7 @@
 mod everywhere;
 mod report;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -89,14 +90,30 @@ impl BackupArgs {
         let surroundings = super::service::surroundings(session)?;
         recover(session, &surroundings)?;
         let mut exit = Exit::Complete;
+        let (alone, mut away) = (jobs.len() == 1, BTreeSet::new());
         for job in jobs {
-            exit = exit.worst(self.run_job(session, &surroundings, &job)?);
+            let done = self.run_job(session, &surroundings, &job, &mut away);
+            exit = exit.worst(match done {
+                Err(failure) if alone || failure.exit == Exit::Interrupted => return Err(failure),
+                // What is wrong with one profile does not keep the others from their backup.
+                Err(failure) => {
+                    session.screen.failure(&failure);
+                    failure.exit
+                }
+                Ok(exit) => exit,
+            });
         }
         Ok(exit)
     }
 
     /// One profile, to each of its repositories, with the commands around it.
-    fn run_job(&self, session: &Session, surroundings: &Surroundings, job: &Job) -> Result<Exit, Failure> {
+    fn run_job(
+        &self,
+        session: &Session,
+        surroundings: &Surroundings,
+        job: &Job,
+        away: &mut BTreeSet<String>,
+    ) -> Result<Exit, Failure> {
         let mut plan = super::service::plan(&job.profile, surroundings)?;
         if plan.stateless && plan.roots.is_empty() {
             session.screen.line(&format!("{} keeps nothing, so there is nothing to back up", job.profile.name));
@@ -109,7 +126,7 @@ impl BackupArgs {
                 session.screen.note("hooks and dumps are left out of a dry run");
             }
             plan.hooks.clear();
-            return self.run_everywhere(session, surroundings, job, &plan).map(|(exit, _)| exit);
+            return self.run_everywhere(session, surroundings, job, &plan, away).map(|(exit, _)| exit);
         }
         let moments = [&session.config.defaults.moments, &job.profile.moments];
         let name = job.profile.name.as_str();
@@ -123,7 +140,7 @@ impl BackupArgs {
             }
         }
         if result.is_ok() {
-            result = self.run_everywhere(session, surroundings, job, &plan);
+            result = self.run_everywhere(session, surroundings, job, &plan, away);
         }
         let (outcome, snapshot) = match &result {
             Ok((Exit::Complete, snapshot)) => ("complete", snapshot.clone()),

@@ -75,9 +75,12 @@ pub(super) fn report(session: &Session, opened: &Opened, job: &Job, stats: &Back
     }
     if let (Some(id), false) = (id, stats.anomalies.is_empty()) {
         screen.warning(&format!("THIS BACKUP IS UNLIKE THOSE BEFORE IT: {}", stats.anomalies.join("; ")));
-        let (id, before) = (id.short(), stats.parent.map(|id| id.short()).unwrap_or_default());
+        let id = id.short();
+        let look = stats
+            .parent
+            .map_or_else(|| format!("bk snapshots {id}"), |before| format!("bk diff {} {id}", before.short()));
         screen.warning(&format!(
-            "nothing old is forgotten or pruned until you have looked (`bk diff {before} {id}`) and said `bk accept {id}`"
+            "nothing old is forgotten or pruned until you have looked (`{look}`) and said `bk accept {id}`"
         ));
     }
     match (id, stats.outcome) {

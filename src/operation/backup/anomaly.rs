@@ -18,6 +18,8 @@ const TIMES: f64 = 3.0;
 const FEW_FILES: u64 = 20;
 /// Growth below this is never strange, in bytes.
 const SMALL_GROWTH: u64 = 1 << 30;
+/// Nor are so many more files.
+const FEW_NEW_FILES: u64 = 10_000;
 
 /// What is measured of a run against the one before it; each from 0 on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,6 +32,8 @@ struct Measure {
     shrunk: f64,
     /// New bytes as a multiple of the bytes before.
     grown: f64,
+    /// More files as a multiple of the files before.
+    multiplied: f64,
 }
 
 fn measure(before: &Snapshot, run: &Snapshot) -> Option<Measure> {
@@ -44,17 +48,19 @@ fn measure(before: &Snapshot, run: &Snapshot) -> Option<Measure> {
         changed: share(new.changed_files, old.files),
         shrunk: share(old.total_bytes.saturating_sub(new.total_bytes), old.total_bytes),
         grown: share(new.total_bytes.saturating_sub(old.total_bytes), old.total_bytes),
+        multiplied: share(new.files.saturating_sub(old.files), old.files),
     })
 }
 
 /// In what `run` leaves the usual band, for people. `history` are the snapshots of its profile before it, newest
 /// first. An incomplete run is told as such already, and counts for nothing here.
 pub(super) fn anomalies(run: &Snapshot, history: &[&Snapshot]) -> Vec<String> {
-    let parent = run.parent.is_some();
+    // Without a parent that could be read, nobody knows which files changed; how many there are is known all the same.
+    let is_compared = run.parent.is_some();
     let complete: Vec<_> =
         history.iter().filter(|snapshot| snapshot.outcome == Outcome::Complete).take(HISTORY).collect();
     // Changes are counted against the parent, which is the newest snapshot; it must be the one measured against.
-    let Some(before) = history.first().filter(|_| parent && run.outcome == Outcome::Complete) else {
+    let Some(before) = history.first().filter(|_| run.outcome == Outcome::Complete) else {
         return Vec::new();
     };
     // What is dated after this run was made by a clock that was wrong, or by somebody else.
@@ -64,7 +70,8 @@ pub(super) fn anomalies(run: &Snapshot, history: &[&Snapshot]) -> Vec<String> {
     let Some(now) = measure(before, run) else { return Vec::new() };
     let usual: Vec<_> = complete
         .windows(2)
-        .filter(|pair| pair[0].anomalies.is_empty() && pair[0].previous == Some(pair[1].start))
+        .filter(|pair| pair[0].anomalies.is_empty() && pair[0].parent.is_some())
+        .filter(|pair| pair[0].previous == Some(pair[1].start))
         .filter_map(|pair| measure(pair[1], pair[0]))
         .collect();
     let limit = |of: fn(&Measure) -> f64, floor: f64, floor_without_history: f64| {
@@ -75,7 +82,7 @@ pub(super) fn anomalies(run: &Snapshot, history: &[&Snapshot]) -> Vec<String> {
         (most * TIMES).max(floor)
     };
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
-    let has_many = before.statistics.files >= FEW_FILES;
+    let has_many = is_compared && before.statistics.files >= FEW_FILES;
     let (old, new) = (before.statistics.total_bytes, run.statistics.total_bytes);
     let mut found = Vec::new();
     if has_many && now.deleted > limit(|measure| measure.deleted, 0.2, 0.5) {
@@ -89,6 +96,10 @@ pub(super) fn anomalies(run: &Snapshot, history: &[&Snapshot]) -> Vec<String> {
     }
     if now.grown > limit(|measure| measure.grown, 1.0, 9.0) && new.saturating_sub(old) > SMALL_GROWTH {
         found.push(format!("it grew from {} to {}", ByteSize(old), ByteSize(new)));
+    }
+    let (old, new) = (before.statistics.files, run.statistics.files);
+    if now.multiplied > limit(|measure| measure.multiplied, 1.0, 9.0) && new.saturating_sub(old) > FEW_NEW_FILES {
+        found.push(format!("it has {new} files, the run before had {old}"));
     }
     found
 }
@@ -135,6 +146,25 @@ mod tests {
         let deleted = after_quiet_days(&run(10, 100, 0, 0));
         assert_eq!(deleted.len(), 2, "{deleted:?}");
         assert!(deleted[1].contains("it has 100 MiB, the run before had 1000 MiB"), "{deleted:?}");
+    }
+
+    #[test]
+    fn a_flood_of_small_files_is_strange() {
+        let mut flood = run(10, 20_000, 5, 19_000);
+        flood.statistics.total_bytes = (1000 << 20) + 20_000;
+        assert_eq!(after_quiet_days(&flood), ["it has 20000 files, the run before had 1000"]);
+        flood.statistics.files = 9000;
+        assert_eq!(after_quiet_days(&flood), [""; 0]);
+    }
+
+    #[test]
+    fn without_a_parent_that_could_be_read_only_sizes_are_compared() {
+        let mut uncompared = run(10, 1000, 0, 1000);
+        uncompared.parent = None;
+        assert_eq!(after_quiet_days(&uncompared), [""; 0]);
+        let mut emptied = run(10, 10, 0, 10);
+        emptied.parent = None;
+        assert_eq!(after_quiet_days(&emptied), ["it has 10 MiB, the run before had 1000 MiB"]);
     }
 
     #[test]

@@ -172,6 +172,7 @@ fn run(
         let counted = parent.snapshot.statistics;
         progress.total(counted.entries(), counted.total_bytes);
     }
+    let uncompared = AtomicBool::new(false);
     let (roots, mut statistics) = gather(
         repository,
         &index,
@@ -183,6 +184,7 @@ fn run(
         clock,
         progress,
         cancel,
+        &uncompared,
     )?;
     // Measured with what was whole: an empty mount must not become the measure of the next night.
     if statistics.files == 0 && complete.as_ref().is_some_and(|complete| complete.snapshot.statistics.files > 0) {
@@ -196,7 +198,8 @@ fn run(
     let end = clock.wall();
     let mut stats = BackupStats {
         snapshot: None,
-        parent: parent.as_ref().map(|parent| parent.id),
+        // What could not be read was compared with nothing.
+        parent: parent.as_ref().map(|parent| parent.id).filter(|_| !uncompared.load(Ordering::Relaxed)),
         statistics,
         outcome,
         problems,
@@ -267,6 +270,7 @@ fn gather(
     clock: &dyn Clock,
     progress: &dyn Progress,
     cancel: &AtomicBool,
+    uncompared: &AtomicBool,
 ) -> Result<(Vec<Root>, Statistics), BackupError> {
     let threads = options.threads.max(1);
     let names = Names::of_this_machine();
@@ -284,6 +288,7 @@ fn gather(
         progress,
         clock,
         cancel,
+        uncompared,
         links: std::sync::Mutex::new(HashMap::new()),
     };
     const FINISHERS: usize = 2;

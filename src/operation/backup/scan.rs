@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Sender, bounded};
 use rustix::fs::FileType;
@@ -293,6 +294,7 @@ impl Scanner<'_> {
             Err(error) => {
                 self.shared.progress.warn(&format!("the snapshot before cannot be used for comparing here: {error}"));
                 frame.parent = None;
+                self.shared.uncompared.store(true, Ordering::Relaxed);
                 None
             }
         }

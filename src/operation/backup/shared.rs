@@ -32,6 +32,8 @@ pub(super) struct Shared<'a> {
     pub(super) progress: &'a dyn Progress,
     pub(super) clock: &'a dyn Clock,
     pub(super) cancel: &'a AtomicBool,
+    /// Set when part of the parent could not be read.
+    pub(super) uncompared: &'a AtomicBool,
     /// Contents of files with several names: read once.
     pub(super) links: Mutex<HashMap<LinkGroup, Arc<Promise<Option<Stored>>>>>,
 }

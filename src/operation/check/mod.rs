@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use names::check_names;
+pub use packs::will_read;
 pub use report::{AffectedSnapshot, CheckReport, Counts, Depth, Finding, Severity};
 pub use subset::{Subset, SubsetError};
 

@@ -12,6 +12,7 @@ use crate::compress::Decoder;
 use crate::format::index_file::PackName;
 use crate::id::BlobId;
 use crate::repository::{RepositoryError, read_pack};
+use crate::store::{Area, ObjectName, Store};
 
 /// Bytes of packs that are in memory at once; a larger pack is alone.
 const MEMORY_BYTES: u64 = 96 << 20;
@@ -77,6 +78,19 @@ pub(super) fn chosen(read: ReadData, stored: Vec<(PackName, u64)>) -> Result<Vec
     };
     packs.sort_unstable();
     Ok(packs)
+}
+
+/// How many packs a check would read now, and about how many bytes those are: of a store far away it may be paid for.
+///
+/// # Errors
+/// When the store cannot be listed.
+pub fn will_read(store: &dyn Store, read: ReadData) -> Result<(u64, u64), RepositoryError> {
+    let stored = store.list(Area::Packs)?.into_iter().filter_map(|listed| match listed.name {
+        ObjectName::Pack(name) => Some((name, listed.size)),
+        _ => None,
+    });
+    let packs = chosen(read, stored.collect())?;
+    Ok((packs.len() as u64, packs.iter().map(|(_, size)| size).sum()))
 }
 
 /// Reads `packs` on several threads.

@@ -370,8 +370,8 @@ fn a_restore_fetches_each_pack_in_few_requests_and_says_how_much_before() {
     let said = bench.expect(0, &["restore", "source", "--to", "whole"]);
     let counts = bench.server.take_counts();
     assert!(said.contains("will be fetched from far, out of"), "{said}");
-    // 62 MB in stretches of at most 8 MiB, and nothing twice.
-    assert!(counts["GET packs"] <= 12, "{counts:?}");
+    // 62 MB in stretches of at most 16 MiB, and nothing twice.
+    assert!(counts["GET packs"] <= 8, "{counts:?}");
     let restored = bench.path("whole/source").join(bench.path("source").strip_prefix("/").unwrap());
     for name in ["large0", "large59", "sub/3", "file"] {
         assert!(std::fs::read(restored.join(name)).unwrap() == std::fs::read(bench.path("source").join(name)).unwrap());

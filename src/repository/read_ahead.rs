@@ -20,9 +20,9 @@ const ROOM: u64 = 1 << 30;
 /// Stretches this near to each other are fetched as one: a request costs more than these bytes.
 const GAP: u64 = 256 << 10;
 /// At most so much at a time, in bytes: memory is this times the requests on their way.
-const STRETCH: u64 = 8 << 20;
+const STRETCH: u64 = 16 << 20;
 /// Requests on their way at once.
-const LANES: usize = 4;
+const LANES: usize = 3;
 
 /// What is wanted of a pack.
 #[derive(Debug, Default)]
@@ -264,6 +264,6 @@ mod tests {
         let mut long = Wanted { segments: (0..40).map(|at| (at << 20, (at + 1) << 20)).collect(), stretches: vec![] };
         long.arrange();
         assert!(long.stretches.iter().all(|(start, end)| end - start <= STRETCH), "{:?}", long.stretches);
-        assert_eq!(long.stretches.len(), 5);
+        assert_eq!(long.stretches.len(), 3);
     }
 }

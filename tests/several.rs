@@ -3,120 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-mod support;
-
-#[path = "support/s3_server.rs"]
-mod s3_server;
+#[path = "support/several.rs"]
+mod bench;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use bench::{Bench, bytes, files};
 use rustix::fs::inotify;
-use s3_server::{KEY_ID, S3Server, SECRET};
-use serde_json::Value;
-
-/// A source, and a configuration with the repositories `ssd`, `usb` and, where wanted, `far` in a bucket.
-struct Bench {
-    folder: tempfile::TempDir,
-    server: Option<S3Server>,
-}
-
-fn bytes(seed: u64, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new().update(&seed.to_be_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-impl Bench {
-    fn new(with_bucket: bool) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let bench = Self { folder, server: with_bucket.then(S3Server::start) };
-        std::fs::create_dir_all(bench.path("source/sub")).unwrap();
-        for number in 0..20 {
-            std::fs::write(bench.path(&format!("source/sub/{number}")), bytes(number, 300_000)).unwrap();
-        }
-        std::fs::write(bench.path("source/text"), b"line\n".repeat(9000)).unwrap();
-        let credentials = format!("AWS_ACCESS_KEY_ID={KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET}\n");
-        std::fs::write(bench.path("credentials"), credentials).unwrap();
-        bench.configure("");
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn configure(&self, more: &str) {
-        let mut text = "[family]\nkey-file = \"HERE/key\"\n[repository.ssd]\nlocation = \"HERE/ssd\"\n\
-            [repository.usb]\nlocation = \"HERE/usb\"\n[profile.wiki]\nroot = \"HERE/source\"\n"
-            .to_owned();
-        if let Some(server) = &self.server {
-            text += &format!(
-                "[repository.far]\nlocation = \"s3://backups/host1\"\nendpoint = \"{}\"\n\
-                 credentials-file = \"HERE/credentials\"\n",
-                server.endpoint()
-            );
-        }
-        text += more;
-        std::fs::write(self.path("bk.toml"), text.replace("HERE", self.folder.path().to_str().unwrap())).unwrap();
-    }
-
-    fn bk(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bk"));
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.folder.path());
-        command.env("BK_CONFIG", self.path("bk.toml")).env("BK_DATA_DIR", self.path("data"));
-        command.stdin(std::process::Stdio::null()).current_dir(self.folder.path()).args(arguments);
-        command
-    }
-
-    /// Runs, expects an exit code; gives what was said.
-    fn expect(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.bk(arguments).output().unwrap();
-        let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat();
-        assert_eq!(output.status.code(), Some(code), "bk {arguments:?}\n{said}");
-        assert!(!said.contains("canary"), "a secret in {said}");
-        said
-    }
-
-    fn json(&self, code: i32, arguments: &[&str]) -> Vec<Value> {
-        let said = self.expect(code, &[&["--json"], arguments].concat());
-        said.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
-    }
-
-    /// The ids in a repository, oldest first.
-    fn ids(&self, repository: &str) -> Vec<String> {
-        let lists = self.json(0, &["--repo", repository, "snapshots"]);
-        let list = lists.into_iter().find(|value| value["snapshots"].is_array() || value.is_array()).unwrap();
-        let all = list.as_array().or_else(|| list["snapshots"].as_array()).unwrap().clone();
-        all.iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// Restores the newest snapshot of a repository and compares it with the source, byte by byte.
-    fn restores(&self, repository: &str) {
-        let to = self.path(&format!("restored-{repository}"));
-        let _ = std::fs::remove_dir_all(&to);
-        self.expect(0, &["--repo", repository, "restore", "wiki", "--to", to.to_str().unwrap()]);
-        let copy = to.join("wiki").join(self.path("source").strip_prefix("/").unwrap());
-        assert_eq!(files(&copy), files(&self.path("source")), "{repository}");
-    }
-}
-
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(here) = folders.pop() {
-        for entry in std::fs::read_dir(&here).unwrap_or_else(|error| panic!("{}: {error}", here.display())) {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                all.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    all
-}
 
 /// Names of packs without the part that is new each time.
 fn pack_ids(repository: &Path) -> Vec<String> {

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -33,6 +35,8 @@ pub enum Trouble {
     GoAway(Duration),
     /// It is never answered; served before or not.
     Hold { served: bool },
+    /// It waits until this is true, and is served then.
+    Gate(Arc<AtomicBool>),
 }
 
 impl Trouble {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ struct State {
     log: Vec<(String, Instant)>,
     /// What happens to the next requests instead of being served, or besides.
     rules: Vec<Rule>,
-    /// Requests that are never answered.
+    /// Requests that are never answered, or wait at a gate.
     held: usize,
     /// The server is away until then.
     away: Option<Instant>,
@@ -86,7 +87,10 @@ impl S3Server {
                 if let Some(until) = away {
                     drop(listener.take());
                     connections.drain(..).for_each(|connection: tokio::task::JoinHandle<()>| connection.abort());
-                    tokio::time::sleep_until(until.into()).await;
+                    // It may come back earlier.
+                    while bucket.state.lock().unwrap().away.is_some() && Instant::now() < until {
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
                     bucket.state.lock().unwrap().away = None;
                 }
                 if listener.is_none() {
@@ -132,12 +136,23 @@ impl S3Server {
         self.state.lock().unwrap().rules.iter().map(|rule| rule.times).sum()
     }
 
+    /// One that went away is there again, at once. Whoever asks before it listens is refused.
+    pub fn come_back(&self) {
+        self.state.lock().unwrap().away = None;
+        let address = self.endpoint.trim_start_matches("http://");
+        let begin = Instant::now();
+        while std::net::TcpStream::connect(address).is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "the server does not come back");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// From now on it is a good day.
     pub fn refuse_no_more(&self) {
         self.state.lock().unwrap().rules.clear();
     }
 
-    /// Requests that are never answered.
+    /// Requests that are never answered, or came to a gate.
     pub fn held(&self) -> usize {
         self.state.lock().unwrap().held
     }
@@ -197,12 +212,18 @@ impl Bucket {
         let is_head = request.method() == http::Method::HEAD;
         let object = self.folder.join(request.uri().path().trim_start_matches('/'));
         let lost = || Err(std::io::Error::other("a bad day"));
+        if let Some(Trouble::Gate(open)) = &trouble {
+            self.state.lock().unwrap().held += 1;
+            while !open.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
         let served = match trouble.as_ref().is_none_or(Trouble::is_served) {
             true => Some(hyper::service::Service::call(&self.service, request).await.unwrap()),
             false => None,
         };
         match (trouble, served) {
-            (None, Some(answer)) => Ok(answer),
+            (None | Some(Trouble::Gate(_)), Some(answer)) => Ok(answer),
             (Some(Trouble::Delay(time)), Some(answer)) => {
                 tokio::time::sleep(time).await;
                 Ok(answer)

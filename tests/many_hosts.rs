@@ -11,9 +11,12 @@ mod s3_server;
 mod trees;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use s3_server::{KEY_ID, S3Server, SECRET};
 use serde_json::Value;
@@ -27,20 +30,23 @@ const ROUNDS: u64 = 6;
 /// Four machines and a repository.
 struct Park {
     folder: tempfile::TempDir,
+    /// Where the objects lie.
+    repository: PathBuf,
 }
 
 impl Park {
-    /// `location` and what else its section says; `HERE` is the folder.
-    fn new(repository: &str) -> Self {
+    /// What the section says of the repository, whose objects lie in a folder; `HERE` is that of the park.
+    fn new(section: &str, repository: Option<PathBuf>) -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-        let park = Self { folder };
+        let repository = repository.unwrap_or_else(|| folder.path().join("repository"));
+        let park = Self { folder, repository };
         let here = park.folder.path().to_str().unwrap().to_owned();
         let credentials = format!("AWS_ACCESS_KEY_ID={KEY_ID}\nAWS_SECRET_ACCESS_KEY={SECRET}\n");
         std::fs::write(park.path("credentials"), credentials).unwrap();
         for host in HOSTS {
             std::fs::create_dir_all(park.source(host).join("shared")).unwrap();
             let text = format!(
-                "[family]\nkey-file = \"HERE/key\"\n[repository.all]\n{repository}\n\
+                "[family]\nkey-file = \"HERE/key\"\n[repository.all]\n{section}\n\
                  [profile.work]\nroot = \"HERE/{host}/work\"\n"
             );
             std::fs::write(park.path(&format!("{host}.toml")), text.replace("HERE", &here)).unwrap();
@@ -57,16 +63,15 @@ impl Park {
         self.path(host).join("work")
     }
 
-    /// Something new that is this host's alone, something new that all have, something that goes.
+    /// Something that is this host's alone, something that all have, something that goes; in a second series it comes
+    /// again.
     fn change(&self, host: &str, round: u64) {
         let source = self.source(host);
         let seed = 100 * (1 + HOSTS.iter().position(|name| *name == host).unwrap() as u64);
         std::fs::write(source.join("changing"), noise(seed + round, 40_000)).unwrap();
         std::fs::write(source.join(format!("own-{round}")), noise(10_000 + seed + round, 20_000)).unwrap();
         std::fs::write(source.join(format!("shared/{round}")), noise(20_000 + round, 60_000)).unwrap();
-        if round > 1 {
-            std::fs::remove_file(source.join(format!("own-{}", round - 2))).unwrap();
-        }
+        let _ = std::fs::remove_file(source.join(format!("own-{}", (round + ROUNDS - 2) % ROUNDS)));
     }
 
     /// The program on that machine.
@@ -97,17 +102,21 @@ impl Park {
     }
 
     /// Backs up so often; gives the ids.
-    fn backs_up(&self, host: &str) -> Vec<String> {
-        let mut ids = Vec::new();
-        for round in 0..ROUNDS {
+    fn backs_up_often(&self, host: &str) -> Vec<String> {
+        let rounds = (0..ROUNDS).map(|round| {
             self.change(host, round);
-            let said = self.expect(0, host, &["--json", "backup", "work"]);
-            let summary = said.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            let summary = summary.into_iter().find(|line| line["message_type"] == "summary").unwrap();
-            assert_eq!(summary["outcome"], "complete", "{summary}");
-            ids.push(summary["snapshot_id"].as_str().unwrap().to_owned());
-        }
-        ids
+            self.backs_up(host)["snapshot_id"].as_str().unwrap().to_owned()
+        });
+        rounds.collect()
+    }
+
+    /// Backs up; gives the summary.
+    fn backs_up(&self, host: &str) -> Value {
+        let said = self.expect(0, host, &["--json", "backup", "work"]);
+        let mut lines = said.stdout.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let summary = lines.find(|line| line["message_type"] == "summary").unwrap();
+        assert_eq!(summary["outcome"], "complete", "{summary}");
+        summary
     }
 
     fn restores(&self, host: &str, id: &str) {
@@ -119,14 +128,16 @@ impl Park {
     }
 
     fn holds_together(&self) {
+        let mut early: BTreeMap<_, _> = HOSTS.map(|host| (host.to_owned(), self.backs_up_often(host))).into();
+        // Only what is old enough is marked by a prune.
+        grow_old(&self.repository.join("packs"));
         let made = Mutex::new(BTreeMap::new());
         let mut kept = 0;
         meanwhile(
             || {
-                let forget = ["forget", "--keep-last", "1"];
-                // Its first backup may not be there yet.
-                self.expect(0, KEEPER, &forget);
+                self.expect(0, KEEPER, &["forget", "--keep-last", "1"]);
                 self.expect(0, KEEPER, &["prune", "--max-unused", "0%"]);
+                self.expect(0, KEEPER, &["check"]);
                 kept += 1;
             },
             || {
@@ -134,7 +145,7 @@ impl Park {
                     for host in HOSTS {
                         let made = &made;
                         scope.spawn(move || {
-                            let ids = self.backs_up(host);
+                            let ids = self.backs_up_often(host);
                             made.lock().unwrap().insert(host.to_owned(), ids);
                         });
                     }
@@ -142,29 +153,48 @@ impl Park {
             },
         );
         assert!(kept >= 2, "forgot and pruned {kept} times");
-        let made = made.into_inner().unwrap();
+        assert!(trees::look(&self.repository.join("marks")).len() > 1);
+        let mut made = made.into_inner().unwrap();
+        for (host, ids) in &mut made {
+            ids.splice(0..0, early.remove(host).unwrap());
+        }
         self.expect(0, KEEPER, &["check", "--read-data"]);
         self.expect(0, KEEPER, &["forget", "--keep-last", "1"]);
         let left = self.snapshots();
         for host in HOSTS {
             // Never fewer than three.
-            let first = if host == KEEPER { ROUNDS as usize - 3 } else { 0 };
+            let first = if host == KEEPER { 2 * ROUNDS as usize - 3 } else { 0 };
             assert_eq!(left[host], made[host][first..], "{host}");
             self.restores(host, left[host].last().unwrap());
         }
         let all: BTreeSet<_> = made.values().flatten().collect();
-        assert_eq!(all.len(), HOSTS.len() * ROUNDS as usize);
+        assert_eq!(all.len(), HOSTS.len() * 2 * ROUNDS as usize);
+        // What one machine has stored no other stores again.
+        std::fs::copy(self.source(KEEPER).join("changing"), self.source("shed").join("theirs")).unwrap();
+        let added = self.backs_up("shed")["data_added_packed"].as_u64().unwrap();
+        assert!(added < 20_000, "{added} bytes of 40,000 that another has");
+        let made = self.snapshots();
         // Only who says so lets go of what others have made.
         self.expect(0, "shed", &["forget", "--keep-last", "1", "--all-hosts"]);
         let left = self.snapshots();
         for host in HOSTS {
-            assert_eq!(left[host], made[host][ROUNDS as usize - 3..], "{host}");
+            assert_eq!(left[host], made[host][made[host].len() - 3..], "{host}");
         }
         self.expect(0, "shed", &["prune", "--instant-delete", "--no-other-writer"]);
         self.expect(0, "shed", &["check", "--read-data"]);
         for host in HOSTS {
             self.restores(host, left[host].last().unwrap());
         }
+    }
+}
+
+/// The packs there were stored three days ago.
+fn grow_old(folder: &Path) {
+    let three_days = Duration::from_secs(3 * 24 * 3600);
+    for (path, seen) in trees::look(folder).iter().filter(|(_, seen)| seen.kind == "file") {
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seen.mtime.0.cast_unsigned()) - three_days;
+        let file = std::fs::File::open(folder.join(OsStr::from_bytes(path))).unwrap();
+        file.set_modified(then).unwrap();
     }
 }
 
@@ -180,7 +210,7 @@ fn can_be_another_host() -> bool {
 #[test]
 fn four_machines_and_a_pruning_one_share_a_folder() {
     if can_be_another_host() {
-        Park::new("location = \"HERE/repository\"").holds_together();
+        Park::new("location = \"HERE/repository\"", None).holds_together();
     }
 }
 
@@ -192,6 +222,6 @@ fn four_machines_and_a_pruning_one_share_a_bucket() {
             "location = \"s3://backups/all\"\nendpoint = \"{}\"\ncredentials-file = \"HERE/credentials\"",
             server.endpoint()
         );
-        Park::new(&section).holds_together();
+        Park::new(&section, Some(server.object("all"))).holds_together();
     }
 }

@@ -27,6 +27,9 @@ use crate::ui::{Exit, Failure};
 pub fn create(session: &Session, target: &Target, sibling: Option<&Repository>) -> Result<Opened, Failure> {
     check_mounted(target)?;
     let created = session.clock.wall();
+    let mut target = target.clone();
+    target.remote.stop = session.stop();
+    let target = &target;
     let place = Place::look(target)?;
     let make_store = || place.make(target);
     let repository = match sibling {

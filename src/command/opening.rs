@@ -8,7 +8,7 @@ use super::session::{Target, variable};
 use crate::store::cache::TREE_BYTES;
 use crate::store::location::Service;
 use crate::store::remote::{Credentials, RemoteStore};
-use crate::store::{CachedStore, LocalStore, Location, SftpStore, Store, StoreError};
+use crate::store::{CachedStore, LocalStore, Location, SftpStore, Stop, Store, StoreError};
 use crate::ui::Failure;
 
 /// Whether copies of what is far away may serve.
@@ -42,12 +42,14 @@ fn cache_folder(location: &Location) -> Option<PathBuf> {
 pub(super) fn store_opener(
     target: &Target,
     copies: Copies,
+    stop: Stop,
 ) -> Result<impl FnOnce() -> Result<Arc<dyn Store>, StoreError> + Send + use<>, Failure> {
     let credentials = match &target.location {
         Location::Remote(remote) => server_credentials(target, remote)?,
         Location::Local(_) => None,
     };
-    let target = target.clone();
+    let mut target = target.clone();
+    target.remote.stop = stop;
     Ok(move || open_store(&target, credentials, copies))
 }
 

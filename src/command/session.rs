@@ -16,7 +16,7 @@ use crate::format::key_slot::Credential;
 use crate::profile::{self, Config, Environment, Given, Login, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
 use crate::store::remote::Settings;
-use crate::store::{Location, Store};
+use crate::store::{Location, Stop, Store};
 use crate::ui::{Exit, Failure, Screen};
 
 /// Name of the repository that needs no configuration.
@@ -163,6 +163,12 @@ impl Session {
         Arc::clone(&self.interrupted)
     }
 
+    /// The same, for stores: nobody waits for a server then.
+    #[must_use]
+    pub fn stop(&self) -> Stop {
+        Stop::when(self.stop_flag())
+    }
+
     /// Whether the user wants it to end.
     #[must_use]
     pub fn interrupted(&self) -> &AtomicBool {
@@ -226,7 +232,7 @@ impl Session {
     /// # Errors
     /// When there is no repository, or its file system is not mounted.
     pub fn open_store(&self, target: &Target, copies: Copies) -> Result<Arc<dyn Store>, Failure> {
-        Ok(store_opener(target, copies)?()?)
+        Ok(store_opener(target, copies, self.stop())?()?)
     }
 
     /// Opens a target with the credential that counts for it.

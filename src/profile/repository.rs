@@ -11,6 +11,7 @@ use super::raw::{RawRepository, Typed};
 use super::resolve::read_keep;
 use super::scope::{Scope, location};
 use crate::size::ByteSize;
+use crate::store::Stop;
 use crate::store::remote::Settings;
 
 /// Less would be a mistake in the unit: a pack would take hours.
@@ -54,6 +55,7 @@ fn read_settings(raw: &RawRepository, scope: &mut Scope<'_>) -> Result<Settings,
         limit_download: limit("limit-download", &raw.limit_download, scope)?,
         retry_for: scope.value("retry-for", &raw.retry_for)?.as_deref().and_then(duration),
         ssh_options: scope.list("ssh-options", &raw.ssh_options, |_| Ok(()))?.unwrap_or_default(),
+        stop: Stop::default(),
     };
     match &raw.sse_kms_key {
         Some(typed) if settings.sse.as_deref() != Some("aws:kms") => {

@@ -113,6 +113,16 @@ pub enum StoreError {
         /// The next step.
         hint: &'static str,
     },
+    /// The user stopped the run, and the server did not answer in time.
+    #[error("stopped while waiting for {location} to {action} {name}")]
+    Stopped {
+        /// What was asked.
+        action: &'static str,
+        /// The object or folder.
+        name: String,
+        /// The store.
+        location: String,
+    },
     /// Anything else.
     #[error("cannot {action} {name} in {location}")]
     Io {
@@ -163,6 +173,7 @@ impl StoreError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Missing { .. } | Self::Short { .. } => "run `bk check` to see what is affected",
+            Self::Stopped { .. } => "run the command again; what is stored already is used",
             Self::Exists { .. } => "run the command again; names are never used twice",
             Self::Full { .. } | Self::MinFree { .. } => {
                 "make room there, then run the command again; what is stored already is kept and used"

@@ -9,6 +9,7 @@ pub mod local;
 pub mod location;
 pub mod remote;
 pub mod sftp;
+mod stop;
 
 pub use cache::CachedStore;
 pub use dry::DryStore;
@@ -18,6 +19,7 @@ pub use local::LocalStore;
 pub use location::{Location, LocationError};
 pub use remote::RemoteStore;
 pub use sftp::SftpStore;
+pub use stop::Stop;
 
 use bytes::Bytes;
 

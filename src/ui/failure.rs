@@ -149,7 +149,7 @@ impl From<RepositoryError> for Failure {
             RepositoryError::Store(StoreError::NoRepository { .. }) | RepositoryError::NoConfig { .. } => {
                 Exit::NoRepository
             }
-            RepositoryError::Interrupted => Exit::Interrupted,
+            RepositoryError::Interrupted | RepositoryError::Store(StoreError::Stopped { .. }) => Exit::Interrupted,
             RepositoryError::NoSuchSlot { .. }
             | RepositoryError::LastSlot { .. }
             | RepositoryError::Store(StoreError::Settings { .. }) => Exit::Usage,

@@ -194,7 +194,7 @@ impl BackupArgs {
 
 /// What fills a target beside the first.
 fn sibling<'a>(session: &'a Session, job: &'a Job, target: &Target) -> Result<Sibling<'a>, Failure> {
-    let open = store_opener(target, Copies::Kept)?;
+    let open = store_opener(target, Copies::Kept, session.stop())?;
     let name = target.name.clone();
     Ok(Sibling {
         name: target.name.clone(),

@@ -26,7 +26,7 @@ pub use trouble::Trouble;
 
 use super::gathered::Gathered;
 use super::location::Remote;
-use super::{Area, Listed, ObjectName, Store, StoreError, Traffic, Upload};
+use super::{Area, Listed, ObjectName, Stop, Store, StoreError, Traffic, Upload};
 use crate::format::node::Timestamp;
 use crate::id::to_hex;
 
@@ -53,6 +53,7 @@ struct Inner {
     /// Waits for a server that is away for minutes.
     patient: Operator,
     reached: AtomicBool,
+    stop: Stop,
     /// What was listed to see whether there is a repository: whoever asks next need not ask again.
     configs: Mutex<Option<Vec<Listed>>>,
     counted: Arc<transport::Counted>,
@@ -89,7 +90,10 @@ impl Inner {
     {
         let reached = self.reached.load(Ordering::Relaxed);
         let operator = if reached { &self.patient } else { &self.first };
-        let answer = self.runtime.block_on(request(operator.clone()));
+        let answer = self.runtime.block_on(self.stop.wait(request(operator.clone())));
+        let Some(answer) = answer else {
+            return Err(StoreError::Stopped { action, name: name.to_owned(), location: self.location.clone() });
+        };
         // A missing object is an answer as good as another.
         if answer.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::NotFound) {
             self.reached.store(true, Ordering::Relaxed);
@@ -108,8 +112,14 @@ impl Inner {
         self.ask("write", name, |operator| async move { operator.write_options(name, bytes, options).await.map(drop) })
     }
 
+    /// What was listed is no more what is there.
+    fn forget_configs(&self) {
+        drop(self.configs.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// Puts an object, whole or not at all.
     fn publish(&self, name: &ObjectName, bytes: Buffer) -> Result<(), StoreError> {
+        self.forget_configs();
         let name = name.to_string();
         if self.is_object_store {
             return self.write(&name, bytes);
@@ -191,6 +201,7 @@ impl RemoteStore {
             first: operators.first,
             patient: operators.patient,
             reached: AtomicBool::new(false),
+            stop: settings.stop.clone(),
             configs: Mutex::new(None),
             counted: operators.counted,
             location,
@@ -331,6 +342,7 @@ impl Store for RemoteStore {
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.forget_configs();
         self.inner.remove(&name.to_string())
     }
 

@@ -9,8 +9,8 @@ use opendal::{Error, HttpTransporter, OperationContext, Operator};
 
 use super::transport::{Counted, Stillness, Transport};
 use super::{Credentials, trouble};
-use crate::store::StoreError;
 use crate::store::location::{Remote, Service};
+use crate::store::{Stop, StoreError};
 
 /// How long nothing may move.
 const STILLNESS: Stillness = Stillness { answer: Duration::from_secs(60), body: Duration::from_secs(90) };
@@ -53,6 +53,8 @@ pub struct Settings {
     pub retry_for: Option<Duration>,
     /// Arguments for ssh.
     pub ssh_options: Vec<String>,
+    /// Set when nobody waits any more.
+    pub stop: Stop,
 }
 
 pub(super) struct Operators {

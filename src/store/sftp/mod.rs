@@ -25,7 +25,7 @@ pub use trouble::SshTrouble;
 use super::gathered::Gathered;
 use super::location::Remote;
 use super::remote::Settings;
-use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
+use super::{Area, Listed, ObjectName, Stop, Store, StoreError, Upload};
 use crate::format::node::Timestamp;
 use crate::id::to_hex;
 use line::Line;
@@ -52,6 +52,7 @@ struct Inner {
     /// The folder at the server.
     root: String,
     syncs: AtomicBool,
+    stop: Stop,
 }
 
 impl fmt::Debug for SftpStore {
@@ -88,7 +89,13 @@ impl Inner {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.runtime.block_on(self.line.ask(request)).map_err(|failure| failure.of(action, name, &self.location))
+        let answer = self.runtime.block_on(self.stop.wait(self.line.ask(request)));
+        let answer = answer.ok_or_else(|| self.stopped(action, name))?;
+        answer.map_err(|failure| failure.of(action, name, &self.location))
+    }
+
+    fn stopped(&self, action: &'static str, name: &str) -> StoreError {
+        StoreError::Stopped { action, name: name.to_owned(), location: self.location.clone() }
     }
 
     fn temporary(&self) -> Result<String, StoreError> {
@@ -112,7 +119,7 @@ impl Inner {
             tries: Mutex::new(0),
             named: AtomicBool::new(false),
         };
-        let result = self.runtime.block_on(async {
+        let work = async {
             let result = self.line.ask(|connection| put.once(connection)).await;
             // What did not get its name is in nobody's way, but takes room.
             if matches!(&result, Err(failure) if !matches!(failure, Failure::Broken(..))) {
@@ -124,7 +131,8 @@ impl Inner {
                 let _ = removed.await;
             }
             result
-        });
+        };
+        let result = self.runtime.block_on(self.stop.wait(work)).ok_or_else(|| self.stopped("write", &path))?;
         result.map_err(|failure| failure.of("write", &path, &self.location))
     }
 
@@ -265,7 +273,8 @@ impl SftpStore {
             .build()
             .map_err(|error| StoreError::from_io("open", "connections", &location, error))?;
         let line = Line::new(Address::new(remote, &settings.ssh_options));
-        let inner = Inner { runtime, line, location, root: root(&remote.path), syncs: AtomicBool::new(false) };
+        let (root, stop) = (root(&remote.path), settings.stop.clone());
+        let inner = Inner { runtime, line, location, root, syncs: AtomicBool::new(false), stop };
         let syncs =
             inner.ask("open", "the repository", |connection| async move { Ok(connection.sftp().support_fsync()) })?;
         inner.syncs.store(syncs, Ordering::Relaxed);

@@ -240,7 +240,14 @@ impl Session {
     /// # Errors
     /// As they come, with their exit code.
     pub fn open(&self, target: &Target) -> Result<Opened, Failure> {
-        let store = self.open_store(target, Copies::Kept)?;
+        self.unlock(target, self.open_store(target, Copies::Kept)?)
+    }
+
+    /// Opens what is in the store of a target, with the credential that counts for it.
+    ///
+    /// # Errors
+    /// As they come, with their exit code.
+    pub fn unlock(&self, target: &Target, store: Arc<dyn Store>) -> Result<Opened, Failure> {
         let credential = self.credential(target)?;
         let repository = Repository::open(store, &credential)?;
         Ok(Opened { name: target.name.clone(), repository })

@@ -193,6 +193,10 @@ impl Store for CachedStore {
         self.inner.is_far()
     }
 
+    fn syncs(&self) -> bool {
+        self.inner.syncs()
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         if !KEPT.contains(&name.area()) {
             return self.inner.get(name);

@@ -31,6 +31,10 @@ impl Store for DryStore {
         self.inner.is_far()
     }
 
+    fn syncs(&self) -> bool {
+        self.inner.syncs()
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         self.inner.get(name)
     }

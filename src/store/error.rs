@@ -156,6 +156,17 @@ impl StoreError {
         }
     }
 
+    /// Whether the store answers, and does not allow it.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::Remote { trouble, .. } => *trouble == Trouble::Denied,
+            Self::Ssh { trouble, .. } => *trouble == SshTrouble::Denied,
+            Self::Io { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+
     /// Names the object and the store in an error of the system.
     #[must_use]
     pub fn from_io(action: &'static str, name: &str, location: &str, source: io::Error) -> Self {

@@ -22,10 +22,12 @@ pub enum Area {
     Facts,
     /// Marks.
     Marks,
+    /// What is on its way, and what a store is tried out with. No part of the repository: no reader looks there.
+    Temporary,
 }
 
 impl Area {
-    /// All of them.
+    /// All that are parts of a repository.
     pub const ALL: [Self; 7] =
         [Self::Config, Self::Keys, Self::Packs, Self::Index, Self::Snapshots, Self::Facts, Self::Marks];
 
@@ -40,6 +42,7 @@ impl Area {
             Self::Snapshots => "snapshots",
             Self::Facts => "facts",
             Self::Marks => "marks",
+            Self::Temporary => "tmp",
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::format::node::Timestamp;
 use crate::id::to_hex;
 
 /// Folder of files that are being written.
-const TEMPORARY: &str = "tmp";
+const TEMPORARY: &str = Area::Temporary.folder();
 
 /// A repository in a folder.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@ mod gathered;
 pub mod layout;
 pub mod local;
 pub mod location;
+pub mod probe;
 pub mod remote;
 pub mod sftp;
 mod stop;
@@ -65,6 +66,12 @@ pub trait Store: Send + Sync {
     /// Whether it is on another machine: a request waits for the network, and what is read may be paid for.
     fn is_far(&self) -> bool {
         false
+    }
+
+    /// Whether what was put is made durable before the store says so. One that cannot be asked to may lose the newest
+    /// objects in a power cut.
+    fn syncs(&self) -> bool {
+        true
     }
 
     /// The whole object.

@@ -123,7 +123,7 @@ impl Reading<'_> {
                     Err(error) => Err(error),
                 };
                 seen.insert(listed.name);
-                *self.counts.of(area) += 1;
+                self.counts.add(area, 1);
                 self.checker.progress.advance(1, listed.size);
                 if let Err(error) = result {
                     self.findings.push(Finding::of_error(listed.name.to_string(), area, &error));

@@ -31,7 +31,7 @@ pub fn check_names(
     let mut objects = Vec::new();
     for area in Area::ALL {
         let listed = store.list(area)?;
-        *report.counts.of(area) = listed.len() as u64;
+        report.counts.add(area, listed.len() as u64);
         if area != Area::Packs {
             objects.extend(listed.into_iter().map(|listed| (listed.name, listed.size)));
             continue;

@@ -74,9 +74,9 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// The count of an area's objects.
-    pub(super) const fn of(&mut self, area: Area) -> &mut u64 {
-        match area {
+    /// Counts objects of an area.
+    pub(super) const fn add(&mut self, area: Area, objects: u64) {
+        let count = match area {
             Area::Config => &mut self.configs,
             Area::Keys => &mut self.keys,
             Area::Packs => &mut self.packs,
@@ -84,7 +84,9 @@ impl Counts {
             Area::Snapshots => &mut self.snapshots,
             Area::Facts => &mut self.facts,
             Area::Marks => &mut self.marks,
-        }
+            Area::Temporary => return,
+        };
+        *count += objects;
     }
 }
 
@@ -179,6 +181,7 @@ pub(super) const fn hint(area: Area) -> &'static str {
         }
         Area::Facts => "put it back from a copy or take it out: pins and verifications that it noted are lost then",
         Area::Marks => "put it back from a copy; without one, take it out when no prune has run for three days",
+        Area::Temporary => "leave it: it is no part of the repository",
     }
 }
 

@@ -34,7 +34,7 @@ use ssh::{Address, Connection};
 use trouble::Failure;
 
 /// Folder of what is being written, and of files that ask for the time.
-const TEMPORARY: &str = "tmp";
+const TEMPORARY: &str = Area::Temporary.folder();
 
 /// What is left under [`TEMPORARY`] for longer has lost its writer, in seconds.
 const ABANDONED_SECONDS: i64 = 24 * 3600;
@@ -320,13 +320,6 @@ impl SftpStore {
         }
         Ok(store)
     }
-
-    /// Whether the server makes durable what it has taken, before it says so. One that cannot may lose the newest
-    /// objects in a power cut.
-    #[must_use]
-    pub fn syncs(&self) -> bool {
-        self.inner.syncs.load(Ordering::Relaxed)
-    }
 }
 
 impl Store for SftpStore {
@@ -336,6 +329,10 @@ impl Store for SftpStore {
 
     fn is_far(&self) -> bool {
         true
+    }
+
+    fn syncs(&self) -> bool {
+        self.inner.syncs.load(Ordering::Relaxed)
     }
 
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {

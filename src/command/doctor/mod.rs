@@ -1,10 +1,12 @@
 //! `bk doctor`: is everything in place for the next backup, and for a restore?
 
+mod repository;
+mod tried;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde_json::{Value, json};
 
 use super::service::Overheard;
@@ -13,16 +15,17 @@ use super::{Session, service};
 use crate::job::Plan;
 use crate::job::examine::{self, Finding, Level};
 use crate::profile::{Profile, Service, State};
-use crate::repository::Snapshots;
-use crate::store::LocalStore;
 use crate::ui::screen::Verbosity;
-use crate::ui::text::{count, line_text, time_text, wrapped};
+use crate::ui::text::{count, line_text, wrapped};
 use crate::ui::{Exit, Failure};
 
 /// Check that everything is in place for backups and for a restore
 ///
 /// Looks at data folders, databases, hooks and their logins, the secrets that a restore needs, what opens the
-/// repositories, and room. It changes nothing and stops nothing. Each finding says what to do next.
+/// repositories, and room. It stops nothing and changes nothing. Each finding says what to do next.
+///
+/// What the stores of the repositories can do is tried out: a small object is written there, read back, listed, looked
+/// at and deleted again. Where deleting is refused it stays, in nobody's way.
 ///
 /// Without a name every configured profile is checked; where none is, every service whose data is found here. Exits
 /// with 3 when there is a problem, with 0 when there are only notes and warnings.
@@ -31,6 +34,10 @@ pub struct DoctorArgs {
     /// Profiles to check
     #[arg(value_name = "PROFILE")]
     profiles: Vec<String>,
+
+    /// Measure also how fast each repository takes and gives: 8 MiB go there and come back
+    #[arg(long)]
+    speed: bool,
 }
 
 /// Findings about one thing.
@@ -39,6 +46,14 @@ struct Group {
     kind: &'static str,
     name: String,
     findings: Vec<Finding>,
+    /// What the store of a repository can do, for programs.
+    store: Option<Value>,
+}
+
+impl Group {
+    fn new(kind: &'static str, name: &str, findings: Vec<Finding>) -> Self {
+        Self { kind, name: name.to_owned(), findings, store: None }
+    }
 }
 
 impl DoctorArgs {
@@ -53,25 +68,26 @@ impl DoctorArgs {
         let (mut groups, mut plans) = (Vec::new(), Vec::new());
         for profile in &profiles {
             if session.is_interrupted() {
-                return Err(Failure::new(Exit::Interrupted, "interrupted", "run the command again"));
+                return Err(interrupted());
             }
             let plan = service::plan(profile, &surroundings)?;
             let mut findings = examine::examine(profile, &plan, &surroundings, &locations(session, profile));
             let hint = "a backup will say so too";
             let warned = |message: String| Finding::new(Level::Warning, "profile", message, hint);
             findings.extend(overheard.take().into_iter().map(warned));
-            groups.push(Group { kind: "profile", name: profile.name.clone(), findings });
+            groups.push(Group::new("profile", &profile.name, findings));
             plans.push((profile.name.clone(), plan));
         }
         let targets = targets(session, &profiles)?;
-        groups.extend(targets.iter().map(|target| Group {
-            kind: "repository",
-            name: target.name.clone(),
-            findings: repository(session, target, &plans),
-        }));
+        for target in &targets {
+            if session.is_interrupted() {
+                return Err(interrupted());
+            }
+            groups.push(repository::repository(session, target, &plans, self.speed));
+        }
         let findings = machine(session, &targets, &plans)?;
         let findings = findings.into_iter().chain(examine::left_behind(&surroundings)).collect();
-        groups.push(Group { kind: "machine", name: "this machine".to_owned(), findings });
+        groups.push(Group::new("machine", "this machine", findings));
         report(session, &groups);
         let problem = |group: &Group| group.findings.iter().any(|finding| finding.level == Level::Problem);
         Ok(if groups.iter().any(problem) { Exit::Incomplete } else { Exit::Complete })
@@ -102,6 +118,10 @@ impl DoctorArgs {
     }
 }
 
+fn interrupted() -> Failure {
+    Failure::new(Exit::Interrupted, "interrupted", "run the command again")
+}
+
 /// Where the repositories of a profile are.
 fn locations(session: &Session, profile: &Profile) -> Vec<String> {
     let configured = profile.to.iter().filter_map(|name| session.config.repositories.get(name));
@@ -122,84 +142,6 @@ fn targets(session: &Session, profiles: &[Profile]) -> Result<Vec<Target>, Failu
         }
     }
     Ok(targets)
-}
-
-fn repository(session: &Session, target: &Target, plans: &[(String, Plan)]) -> Vec<Finding> {
-    let path = target.location.local();
-    let opened = match session.open(target) {
-        Ok(opened) => opened,
-        Err(_) if target.embedded && path.is_some_and(|path| !LocalStore::is_finished(path)) => {
-            let message = format!("{} is not there yet", target.location);
-            return vec![Finding::new(Level::Note, "repository", message, "the first backup makes it")];
-        }
-        Err(failure) => {
-            let hint = failure.hint.clone().unwrap_or_default();
-            return vec![Finding::new(Level::Problem, "repository", failure.in_one_line(), hint)];
-        }
-    };
-    let mut findings = Vec::new();
-    if let Some(mount) = &target.require_mount {
-        findings.push(Finding::ok("mount", format!("{} is mounted", mount.display())));
-    }
-    findings.push(match opened.repository.check_writable() {
-        Err(error) => Finding::new(Level::Problem, "repository", error.to_string(), error.hint()),
-        Ok(()) if path.is_some_and(|path| !may_write(&path.join("packs"))) => {
-            let message = format!("{} can be opened, and cannot be written by this user", target.location);
-            let hint = "run bk as the user who may write there; see that it is not mounted read-only";
-            Finding::new(Level::Problem, "repository", message, hint)
-        }
-        Ok(()) if path.is_none() => Finding::ok("repository", format!("{} opens", target.location)),
-        Ok(()) => Finding::ok("repository", format!("{} opens and can be written", target.location)),
-    });
-    let newest = match Snapshots::load(&opened.repository) {
-        Err(error) => {
-            findings.push(Finding::new(Level::Problem, "snapshots", error.to_string(), error.hint()));
-            None
-        }
-        Ok(snapshots) => {
-            findings.push(of_snapshots(&snapshots));
-            snapshots.all.last().map(|info| info.snapshot.statistics)
-        }
-    };
-    let Some(path) = path else { return findings };
-    match examine::free_bytes(path) {
-        Ok(free) => findings.push(examine::repository_room(free, target.min_free_bytes, newest.as_ref())),
-        Err(error) => findings.push(Finding::new(
-            Level::Warning,
-            "room",
-            format!("it is not known how much is free: {error}"),
-            "see that the file system answers",
-        )),
-    }
-    findings.extend(same_disk(path, plans));
-    findings
-}
-
-fn may_write(path: &std::path::Path) -> bool {
-    accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok()
-}
-
-fn of_snapshots(snapshots: &Snapshots) -> Finding {
-    let all = count(snapshots.all.len() as u64, "snapshot", "snapshots");
-    if !snapshots.damaged.is_empty() {
-        let damaged = count(snapshots.damaged.len() as u64, "cannot be read", "cannot be read");
-        return Finding::new(Level::Problem, "snapshots", format!("{all}, and {damaged}"), "run `bk check`");
-    }
-    match snapshots.all.last() {
-        Some(newest) => Finding::ok("snapshots", format!("{all}, the newest of {}", time_text(newest.snapshot.start))),
-        None => Finding::new(Level::Note, "snapshots", "none yet", "make the first with `bk backup`"),
-    }
-}
-
-/// A copy on the disk that dies is none.
-fn same_disk(path: &std::path::Path, plans: &[(String, Plan)]) -> Option<Finding> {
-    use std::os::unix::fs::MetadataExt as _;
-    let device = |path: &std::path::Path| std::fs::metadata(path).ok().map(|metadata| metadata.dev());
-    let own = device(path)?;
-    let mut roots = plans.iter().flat_map(|(_, plan)| &plan.roots);
-    let root = roots.find(|root| device(root) == Some(own))?;
-    let message = format!("lies on the same file system as {}: one broken disk takes both", root.display());
-    Some(Finding::new(Level::Note, "place", message, "add a repository on another disk, better in another house"))
 }
 
 /// What all profiles share.
@@ -301,7 +243,12 @@ fn group_json(group: &Group) -> Value {
             "hint": finding.hint,
         })
     };
-    json!({ "kind": group.kind, "name": group.name, "findings": group.findings.iter().map(finding).collect::<Vec<_>>() })
+    let findings: Vec<Value> = group.findings.iter().map(finding).collect();
+    let mut all = json!({ "kind": group.kind, "name": group.name, "findings": findings });
+    if let Some(store) = &group.store {
+        all["store"] = store.clone();
+    }
+    all
 }
 
 #[cfg(test)]
@@ -319,8 +266,7 @@ mod tests {
 
     #[test]
     fn programs_read_levels_in_lower_case() {
-        let group =
-            Group { kind: "profile", name: "x".into(), findings: vec![Finding::new(Level::Warning, "s", "m", "h")] };
+        let group = Group::new("profile", "x", vec![Finding::new(Level::Warning, "s", "m", "h")]);
         let expected = json!({ "level": "warning", "subject": "s", "message": "m", "hint": "h" });
         assert_eq!(group_json(&group)["findings"], json!([expected]));
     }

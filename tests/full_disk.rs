@@ -190,6 +190,7 @@ fn a_read_only_disk_takes_no_backups_and_still_restores() {
     std::fs::write(source.join("new"), noise(5, 100_000)).unwrap();
     mounted.remount("ro");
     fails_naming(&program, &backup, "Read-only file system", "read-only");
+    fails_naming(&program, &["doctor"], "PROBLEM  store: writing does not work: ", "read-only");
     let target = tempfile::tempdir().unwrap();
     program.succeed(&["restore", &id, "--to", target.path().to_str().unwrap()]);
     let below = std::fs::read_dir(target.path()).unwrap().next().unwrap().unwrap().path();

@@ -11,6 +11,7 @@ mod s3_server;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use s3_server::bad_day::{Rule, Trouble};
 use s3_server::{KEY_ID, Refusal, S3Server, SECRET};
 
 /// A folder to back up, a bucket, and a configuration that names it `far`.
@@ -267,6 +268,101 @@ fn what_is_set_up_wrong_is_said_with_the_next_step_and_without_a_secret() {
     assert!(said.contains("the server does not answer") && said.contains("check the network"), "{said}");
     let said = bench.expect(2, &["--repo", "s3://key:canary-secret@backups/x", "snapshots"]);
     assert!(said.contains("has a password in it"), "{said}");
+}
+
+/// What `bk doctor --json` says of the repository.
+fn examined(bench: &Bench, code: i32) -> serde_json::Value {
+    let told = bench.expect(code, &["--json", "doctor"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let groups = told["groups"].as_array().unwrap();
+    groups.iter().find(|group| group["kind"] == "repository").unwrap().clone()
+}
+
+#[test]
+fn the_doctor_tries_out_a_bucket_and_leaves_nothing_there() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let before = bench.server.keys();
+    bench.server.take_counts();
+    let said = bench.expect(0, &["doctor", "--repo", "far"]);
+    let counts = bench.server.take_counts();
+    for told in [
+        "ok store: an object was written, read back, listed, looked at and deleted",
+        "ok clock: that of the store is ",
+        "ok answers: a request takes ",
+        "ok repository: s3://backups/host1 opens",
+    ] {
+        assert!(said.contains(told), "`{told}` is not in {said}");
+    }
+    assert!(!said.contains("speed:") && !said.contains("durab"), "{said}");
+    for (kind, least) in [("PUT tmp", 1), ("GET tmp", 1), ("LIST tmp", 1), ("HEAD tmp", 6), ("DELETE tmp", 1)] {
+        assert_eq!(counts.get(kind), Some(&least), "{kind}: {counts:?}");
+    }
+    let said = bench.expect(0, &["doctor", "--speed"]);
+    assert!(said.contains("ok speed: takes ") && said.contains("/s, gives "), "{said}");
+    let store = examined(&bench, 0)["store"].clone();
+    for step in ["write", "read", "list", "size", "delete", "gone"] {
+        assert_eq!(store[step], "ok", "{store}");
+    }
+    assert!(store["clock_ahead_seconds"].as_f64().unwrap().abs() < 10.0, "{store}");
+    assert!(store["left"].is_null() && store["makes_durable"] == true, "{store}");
+    // Whatever opens the repository plays no part in this.
+    std::fs::write(bench.path("key"), "no key").unwrap();
+    let said = bench.expect(3, &["doctor"]);
+    assert!(said.contains("looked at and deleted") && said.contains("PROBLEM key: "), "{said}");
+    assert_eq!(bench.server.keys(), before);
+}
+
+#[test]
+fn a_key_that_may_not_delete_is_well_for_backups_and_the_doctor_says_what_it_is_not_well_for() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let before = bench.server.keys();
+    bench.server.plan([Rule::always("DELETE", Trouble::answer(403, "AccessDenied"))]);
+    let said = bench.expect(0, &["doctor", "--speed"]);
+    for told in [
+        "ok store: an object was written, read back, listed and looked at",
+        "note store: deleting is refused: backups and restores work, `bk prune` does not, from this machine; tmp/",
+        "note speed: not measured: 8 MiB would stay there",
+    ] {
+        assert!(said.contains(told), "`{told}` is not in {said}");
+    }
+    let left: Vec<_> = bench.server.keys().difference(&before).cloned().collect();
+    let [left] = left.as_slice() else { panic!("one small object stays: {left:?}") };
+    assert!(said.contains(left.strip_prefix("host1/").unwrap()), "{left}: {said}");
+    let store = examined(&bench, 0)["store"].clone();
+    assert_eq!((&store["delete"], &store["gone"]), (&"refused".into(), &serde_json::Value::Null));
+    assert!(store["left"].as_str().unwrap().starts_with("tmp/"), "{store}");
+    // It is in nobody's way.
+    bench.expect(0, &["backup", "source"]);
+    bench.expect(0, &["restore", "source", "--to", "restored"]);
+    bench.server.refuse_no_more();
+    bench.expect(0, &["check", "--read-data"]);
+    bench.expect(0, &["prune"]);
+}
+
+#[test]
+fn what_a_bucket_refuses_is_a_problem_with_its_name_and_the_next_step() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let before = bench.server.keys();
+    let cases = [
+        ("PUT tmp", "write", "writing"),
+        ("GET tmp", "read", "reading back"),
+        ("LIST tmp", "list", "listing"),
+        ("HEAD tmp", "size", "asking for a length"),
+    ];
+    for (what, step, words) in cases {
+        bench.server.plan([Rule::always(what, Trouble::answer(403, "AccessDenied"))]);
+        let said = bench.expect(3, &["doctor"]);
+        assert!(said.contains(&format!("PROBLEM store: {words} does not work: cannot ")), "{what}: {said}");
+        assert!(said.contains("these credentials do not allow it") && said.contains("give the key the right"), "{said}");
+        let store = examined(&bench, 3)["store"].clone();
+        assert_eq!(store[step], "failed", "{what}: {store}");
+        assert_eq!(store["read"].is_null(), step == "write", "{what}: {store}");
+        bench.server.refuse_no_more();
+        assert_eq!(bench.server.keys(), before, "{what}");
+    }
 }
 
 #[test]

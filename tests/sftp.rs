@@ -284,3 +284,23 @@ fn a_full_disk_at_the_server_is_said_to_be_full() {
     let said = said(1, &["backup", "source"], &output);
     assert!(said.contains("no room is left in sftp://") && said.contains("make room there"), "{said}");
 }
+
+#[test]
+fn the_doctor_tries_out_a_folder_behind_ssh_and_says_when_its_server_cannot_make_it_durable() {
+    let mut bench = Bench::new();
+    bench.expect(0, &["init"]);
+    let before = bench.stored_bytes();
+    let tried = "ok store: an object was written, read back, listed, looked at and deleted";
+    let said = bench.expect(0, &["doctor", "--speed"]);
+    assert!(said.contains(tried) && said.contains("ok speed: takes ") && !said.contains("durability"), "{said}");
+    bench.server.know_no_fsync();
+    let said = bench.expect(0, &["doctor"]);
+    assert!(said.contains(tried), "{said}");
+    assert!(said.contains("WARNING durability: this server cannot be asked to make files durable"), "{said}");
+    assert!(bench.expect(0, &["--json", "doctor"]).contains("\"makes_durable\":false"));
+    bench.server.be_read_only();
+    let said = bench.expect(3, &["doctor"]);
+    assert!(said.contains("PROBLEM store: writing does not work: ") && said.contains("may not do that"), "{said}");
+    assert_eq!(bench.stored_bytes(), before);
+    assert_eq!(std::fs::read_dir(bench.path("far/bk/tmp")).unwrap().count(), 0);
+}

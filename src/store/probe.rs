@@ -138,8 +138,8 @@ impl ProbeReport {
     /// Whether the object is still there.
     #[must_use]
     pub fn is_left(&self) -> bool {
-        let well = |step| self.step(step).is_some_and(Result::is_ok);
-        well(Step::Write) && !(well(Step::Delete) && well(Step::Gone))
+        let is_still_there = matches!(self.step(Step::Gone), Some(Err(ProbeError::StillThere { .. })));
+        is_still_there || matches!(self.step(Step::Delete), Some(Err(_)))
     }
 
     /// Whether every step went well.

@@ -128,6 +128,7 @@ fn repositories_are_opened_and_their_room_compared() {
     bench.expect(0, &["-c", "bk.toml", "backup", "x"]);
     let out = words(&bench.doctor(0, &[]));
     for told in [
+        "ok store: an object was written, read back, listed, looked at and deleted",
         "opens and can be written",
         "1 snapshot, the newest of",
         "ok room: ",
@@ -136,6 +137,11 @@ fn repositories_are_opened_and_their_room_compared() {
     ] {
         assert!(out.contains(told), "`{told}` is not in\n{out}");
     }
+    assert!(!out.contains("clock: ") && !out.contains("answers: "), "a disk has no clock of its own: {out}");
+    assert!(std::fs::read_dir(bench.path("repository/tmp")).unwrap().next().is_none(), "nothing is left");
+    let out = words(&bench.doctor(0, &["--speed"]));
+    assert!(out.contains("ok speed: takes ") && out.contains("/s, gives "), "{out}");
+    assert!(std::fs::read_dir(bench.path("repository/tmp")).unwrap().next().is_none(), "nothing is left");
     bench.configure(&format!("{repository}min-free = \"4000TiB\"\n{profile}"));
     assert!(words(&bench.doctor(3, &[])).contains("PROBLEM room: "));
     bench.configure(&format!("{repository}require-mount = \"HERE/repository\"\n{profile}"));
@@ -144,7 +150,9 @@ fn repositories_are_opened_and_their_room_compared() {
     bench.configure(&format!("{repository}{profile}"));
     assert!(words(&bench.doctor(0, &[])).contains("WARNING key file: "));
     std::fs::write(bench.path("key"), "no key").unwrap();
-    assert!(words(&bench.doctor(3, &[])).contains("is no key file"));
+    let out = words(&bench.doctor(3, &[]));
+    assert!(out.contains("looked at and deleted") && out.contains("PROBLEM key: "), "{out}");
+    assert!(out.contains("is no key file"), "{out}");
 }
 
 #[test]

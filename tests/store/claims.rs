@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bk::clock::SystemClock;
 use bk::format::index_file::PackName;
 use bk::id::{ObjectId, PackId};
+use bk::store::probe::{measure, probe};
 use bk::store::{Area, ObjectName, Store, StoreError};
 
 /// Whether a store can tell that a name is taken.
@@ -79,6 +81,7 @@ pub fn every_claim_holds(store: &dyn Store, exclusive: Names) {
     many_threads_use_it_at_once(store);
     its_time_is_that_of_its_lists(store);
     cleaning_takes_nothing_that_is_used(store);
+    trying_it_out_finds_nothing_wrong_and_leaves_nothing(store);
 }
 
 fn what_was_put_is_read_and_listed_at_once(store: &dyn Store) {
@@ -239,4 +242,15 @@ fn cleaning_takes_nothing_that_is_used(store: &dyn Store) {
     let pack = name(Area::Packs, &large);
     upload.finish(&pack).unwrap();
     assert!(store.get(&pack).unwrap() == large && store.get(&own).unwrap() == bytes);
+}
+
+fn trying_it_out_finds_nothing_wrong_and_leaves_nothing(store: &dyn Store) {
+    let before: Vec<_> = Area::ALL.map(|area| names(store, area)).into();
+    let report = probe(store, &SystemClock);
+    assert!(report.is_sound() && report.steps.len() == 6, "{:?}", report.steps);
+    assert!(report.clock.is_some() && report.answer_time.is_some());
+    measure(store).unwrap();
+    assert!(store.list(Area::Temporary).unwrap().is_empty());
+    let after: Vec<_> = Area::ALL.map(|area| names(store, area)).into();
+    assert_eq!(before, after);
 }

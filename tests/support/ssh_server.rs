@@ -111,6 +111,13 @@ impl SshServer {
         self.run();
     }
 
+    /// Cannot make durable what it takes, from the next connection on.
+    pub fn know_no_fsync(&mut self) {
+        self.stop();
+        self.server_config(&format!("sftp {SFTP_SERVER} -P fsync"));
+        self.run();
+    }
+
     /// Ends the connection, once, instead of answering a request whose line in the log has these words.
     pub fn lose_the_answer_to(&mut self, words: &str) {
         let [log, lost, filter] = ["log", "lost", "filter.py"].map(|name| self.path(name));

@@ -53,7 +53,8 @@ const fn verb(step: Step) -> &'static str {
         Step::Read => "reading back",
         Step::List => "listing",
         Step::Size => "asking for a length",
-        Step::Delete | Step::Gone => "deleting",
+        Step::Delete => "deleting",
+        Step::Gone => "seeing it gone",
     }
 }
 

@@ -153,8 +153,16 @@ fn a_store_that_does_everything_is_sound_and_nothing_is_left() {
 fn each_thing_that_a_store_does_not_do_is_named_and_the_rest_is_tried_all_the_same() {
     use Step::{Delete, Gone, List, Read, Size, Write};
     let cases: [(Oddity, &[(Step, bool)], usize); 8] = [
-        (Oddity::ChangesABit, &[(Write, true), (Read, false), (List, true), (Size, true), (Delete, true), (Gone, true)], 0),
-        (Oddity::ListsNothing, &[(Write, true), (Read, true), (List, false), (Size, true), (Delete, true), (Gone, true)], 0),
+        (
+            Oddity::ChangesABit,
+            &[(Write, true), (Read, false), (List, true), (Size, true), (Delete, true), (Gone, true)],
+            0,
+        ),
+        (
+            Oddity::ListsNothing,
+            &[(Write, true), (Read, true), (List, false), (Size, true), (Delete, true), (Gone, true)],
+            0,
+        ),
         (
             Oddity::ListsAnotherLength,
             &[(Write, true), (Read, true), (List, false), (Size, true), (Delete, true), (Gone, true)],

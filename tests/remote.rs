@@ -356,7 +356,10 @@ fn what_a_bucket_refuses_is_a_problem_with_its_name_and_the_next_step() {
         bench.server.plan([Rule::always(what, Trouble::answer(403, "AccessDenied"))]);
         let said = bench.expect(3, &["doctor"]);
         assert!(said.contains(&format!("PROBLEM store: {words} does not work: cannot ")), "{what}: {said}");
-        assert!(said.contains("these credentials do not allow it") && said.contains("give the key the right"), "{said}");
+        assert!(
+            said.contains("these credentials do not allow it") && said.contains("give the key the right"),
+            "{said}"
+        );
         let store = examined(&bench, 3)["store"].clone();
         assert_eq!(store[step], "failed", "{what}: {store}");
         assert_eq!(store["read"].is_null(), step == "write", "{what}: {store}");

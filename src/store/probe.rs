@@ -91,7 +91,9 @@ impl ProbeError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Store(error) => error.hint(),
-            Self::OtherBytes { .. } => "keep no backups there before it is known why; `bk check --read-data` finds more",
+            Self::OtherBytes { .. } => {
+                "keep no backups there before it is known why; `bk check --read-data` finds more"
+            }
             Self::NotListed { .. } | Self::OtherSize { .. } => {
                 "keep no backups there: a store must show what it has as soon as it has it"
             }

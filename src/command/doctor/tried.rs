@@ -82,9 +82,8 @@ fn requests(report: &ProbeReport) -> Vec<Finding> {
     for (step, result) in &report.steps {
         let Err(error) = result else { continue };
         if *step == Step::Delete && report.is_delete_refused() {
-            let message = format!(
-                "deleting is refused: backups and restores work, `bk prune` does not, from this machine{left}"
-            );
+            let message =
+                format!("deleting is refused: backups and restores work, `bk prune` does not, from this machine{left}");
             let hint = "nothing, when that is meant; otherwise give it the right to delete";
             findings.push(Finding::new(Level::Note, "store", message, hint));
             continue;

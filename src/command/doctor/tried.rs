@@ -152,3 +152,26 @@ fn json(report: &ProbeReport, rates: Option<Rates>, syncs: bool) -> Value {
         "makes_durable": syncs,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_more_than_a_minute_off_for_certain_is_warned_about() {
+        let found = |ahead_seconds, uncertain_seconds, is_far| {
+            let found = of_clock(ClockDifference { ahead_seconds, uncertain_seconds }, is_far);
+            found.map(|finding| (finding.level, finding.message))
+        };
+        let said = |way: &str| format!("that of the store is {way} that of this machine");
+        assert_eq!(found(0.4, 0.1, true), Some((Level::Ok, said("0.4 s ahead of"))));
+        assert_eq!(found(-50.0, 0.1, true), Some((Level::Ok, said("50.0 s behind"))));
+        assert_eq!(found(-50.0, 0.1, false), None);
+        for is_far in [false, true] {
+            assert_eq!(found(-90.0, 0.1, is_far), Some((Level::Warning, said("1 min 30 s behind"))));
+            assert_eq!(found(7200.0, 0.1, is_far), Some((Level::Warning, said("2 h 0 min ahead of"))));
+        }
+        // A put that had to be tried again and again says less of the clock.
+        assert_eq!(found(-90.0, 45.0, true).map(|(level, _)| level), Some(Level::Ok));
+    }
+}

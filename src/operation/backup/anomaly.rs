@@ -52,9 +52,10 @@ fn measure(before: &Snapshot, run: &Snapshot) -> Option<Measure> {
     })
 }
 
-/// In what `run` leaves the usual band, for people. `history` are the snapshots of its profile before it, newest
-/// first. An incomplete run is told as such already, and counts for nothing here.
-pub(super) fn anomalies(run: &Snapshot, history: &[&Snapshot]) -> Vec<String> {
+/// In what `run` leaves the usual band, for people. `touched` of the files that changed have the content they had: another
+/// owner or time, which nobody encrypts. `history` are the snapshots of its profile before it, newest first. An
+/// incomplete run is told as such already, and counts for nothing here.
+pub(super) fn anomalies(run: &Snapshot, touched: u64, history: &[&Snapshot]) -> Vec<String> {
     // Without a parent that could be read, nobody knows which files changed; how many there are is known all the same.
     let is_compared = run.parent.is_some();
     let complete: Vec<_> =
@@ -67,7 +68,9 @@ pub(super) fn anomalies(run: &Snapshot, history: &[&Snapshot]) -> Vec<String> {
     if before.outcome != Outcome::Complete || before.start > run.start {
         return Vec::new();
     }
-    let Some(now) = measure(before, run) else { return Vec::new() };
+    let Some(mut now) = measure(before, run) else { return Vec::new() };
+    let changed = run.statistics.changed_files.saturating_sub(touched);
+    now.changed = changed as f64 / before.statistics.files as f64;
     let usual: Vec<_> = complete
         .windows(2)
         .filter(|pair| pair[0].anomalies.is_empty() && pair[0].parent.is_some())
@@ -127,7 +130,7 @@ mod tests {
     /// Ten quiet days, newest first, then `today` of each.
     fn after_quiet_days(today: &Snapshot) -> Vec<String> {
         let quiet: Vec<_> = (0..10).map(|day| run(day, 1000, 5, 0)).rev().collect();
-        anomalies(today, &quiet.iter().collect::<Vec<_>>())
+        anomalies(today, 0, &quiet.iter().collect::<Vec<_>>())
     }
 
     #[test]
@@ -146,6 +149,14 @@ mod tests {
         let deleted = after_quiet_days(&run(10, 100, 0, 0));
         assert_eq!(deleted.len(), 2, "{deleted:?}");
         assert!(deleted[1].contains("it has 100 MiB, the run before had 1000 MiB"), "{deleted:?}");
+    }
+
+    #[test]
+    fn another_owner_of_all_files_is_not_strange() {
+        let quiet: Vec<_> = (0..10).map(|day| run(day, 1000, 5, 0)).rev().collect();
+        let quiet: Vec<_> = quiet.iter().collect();
+        assert_eq!(anomalies(&run(10, 1000, 1000, 0), 990, &quiet), [""; 0]);
+        assert_eq!(anomalies(&run(10, 1000, 1000, 0), 0, &quiet).len(), 1);
     }
 
     #[test]
@@ -170,7 +181,7 @@ mod tests {
     #[test]
     fn a_profile_that_always_changes_much_has_a_wide_band() {
         let busy: Vec<_> = (0..10).map(|day| run(day, 1000, 400, 100)).rev().collect();
-        assert_eq!(anomalies(&run(10, 1000, 900, 50), &busy.iter().collect::<Vec<_>>()), [""; 0]);
+        assert_eq!(anomalies(&run(10, 1000, 900, 50), 0, &busy.iter().collect::<Vec<_>>()), [""; 0]);
     }
 
     #[test]
@@ -178,14 +189,14 @@ mod tests {
         let mut days: Vec<_> = (0..10).map(|day| run(day, 1000, 5, 0)).rev().collect();
         days[0].statistics.changed_files = 900;
         days[0].anomalies = vec!["much".into()];
-        assert_eq!(anomalies(&run(10, 1000, 900, 0), &days.iter().collect::<Vec<_>>()).len(), 1);
+        assert_eq!(anomalies(&run(10, 1000, 900, 0), 0, &days.iter().collect::<Vec<_>>()).len(), 1);
         days[0].anomalies.clear();
-        assert_eq!(anomalies(&run(10, 1000, 900, 0), &days.iter().collect::<Vec<_>>()), [""; 0]);
+        assert_eq!(anomalies(&run(10, 1000, 900, 0), 0, &days.iter().collect::<Vec<_>>()), [""; 0]);
         days[0].outcome = Outcome::Incomplete;
-        assert_eq!(anomalies(&run(10, 1000, 900, 0), &days.iter().collect::<Vec<_>>()), [""; 0]);
+        assert_eq!(anomalies(&run(10, 1000, 900, 0), 0, &days.iter().collect::<Vec<_>>()), [""; 0]);
         days[0].outcome = Outcome::Complete;
         days[0].start.seconds += 100 * 86_400;
-        assert_eq!(anomalies(&run(10, 1000, 900, 0), &days.iter().collect::<Vec<_>>()), [""; 0]);
+        assert_eq!(anomalies(&run(10, 1000, 900, 0), 0, &days.iter().collect::<Vec<_>>()), [""; 0]);
         let mut incomplete = run(10, 1000, 900, 0);
         incomplete.outcome = Outcome::Incomplete;
         assert_eq!(after_quiet_days(&incomplete), [""; 0]);
@@ -194,9 +205,9 @@ mod tests {
     #[test]
     fn new_profiles_small_ones_and_dumps_that_change_whole_every_day_are_left_alone() {
         let first = run(0, 1000, 0, 0);
-        assert_eq!(anomalies(&run(1, 1000, 500, 100), &[&first]), [""; 0]);
-        assert_eq!(anomalies(&run(1, 1000, 950, 0), &[&first]).len(), 1);
-        assert_eq!(anomalies(&run(1, 3, 3, 0), &[&run(0, 3, 0, 0)]), [""; 0]);
-        assert_eq!(anomalies(&run(0, 3, 0, 0), &[]), [""; 0]);
+        assert_eq!(anomalies(&run(1, 1000, 500, 100), 0, &[&first]), [""; 0]);
+        assert_eq!(anomalies(&run(1, 1000, 950, 0), 0, &[&first]).len(), 1);
+        assert_eq!(anomalies(&run(1, 3, 3, 0), 0, &[&run(0, 3, 0, 0)]), [""; 0]);
+        assert_eq!(anomalies(&run(0, 3, 0, 0), 0, &[]), [""; 0]);
     }
 }

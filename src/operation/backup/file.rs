@@ -16,11 +16,12 @@ use super::shared::{Batch, EncodedEntry, FileCount, FileTask, Freshness, Shared,
 use super::tables::wrong_tables;
 use super::{BackupError, Stream, WhenBroken};
 use crate::chunk::{Class, MAX_CHUNK_LEN};
+use crate::format::cbor::Reader;
 use crate::format::content;
 use crate::format::node::{Content, Hole, Metadata, Node, NodeKind, Part, TableRows, Xattr, XattrValue};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::Root;
-use crate::format::tree::{MAX_INLINE_XATTR_LEN, encode_node};
+use crate::format::tree::{MAX_INLINE_XATTR_LEN, decode_node, encode_node};
 use crate::operation::promise::Promise;
 use crate::repository::{RepositoryError, SegmentBuilder};
 use crate::source::metadata::{Stat, stat_open, xattrs_open};
@@ -152,6 +153,14 @@ fn too_small(shared: &Shared<'_>, stream: &Stream<'_>, size: u64) -> Option<Stri
     (before > MIN_COMPARED && size < before / 2).then(message)
 }
 
+/// Whether an entry of the parent is a file with the same content, whatever else it says.
+fn has_content_of(entry: &[u8], node: &Node) -> bool {
+    match (decode_node(&mut Reader::new(entry)).map(|before| before.kind), &node.kind) {
+        (Ok(NodeKind::File { content: before, .. }), NodeKind::File { content, .. }) => before == *content,
+        _ => false,
+    }
+}
+
 impl<'a> FileReader<'a> {
     fn new(shared: &'a Shared<'a>) -> Self {
         Self {
@@ -197,7 +206,12 @@ impl<'a> FileReader<'a> {
         let freshness = match &task.before {
             None => Freshness::New,
             Some(before) if **before == *encoded => Freshness::Unchanged,
-            Some(_) => Freshness::Changed,
+            Some(before) => {
+                if has_content_of(before, &node) {
+                    self.shared.compared.touched.fetch_add(1, Ordering::Relaxed);
+                }
+                Freshness::Changed
+            }
         };
         Ok(Some(EncodedEntry { encoded, name: node.name, file: Some(FileCount { size, freshness, read: true }) }))
     }

@@ -36,7 +36,7 @@ use crate::repository::{
     Commit, Follower, Index, Purpose, Repository, RepositoryError, SnapshotInfo, Snapshots, Writer,
 };
 use crate::source::metadata::Names;
-use shared::Shared;
+use shared::{Compared, Shared};
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +172,7 @@ fn run(
         let counted = parent.snapshot.statistics;
         progress.total(counted.entries(), counted.total_bytes);
     }
-    let uncompared = AtomicBool::new(false);
+    let compared = Compared::default();
     let (roots, mut statistics) = gather(
         repository,
         &index,
@@ -184,7 +184,7 @@ fn run(
         clock,
         progress,
         cancel,
-        &uncompared,
+        &compared,
     )?;
     // Measured with what was whole: an empty mount must not become the measure of the next night.
     if statistics.files == 0 && complete.as_ref().is_some_and(|complete| complete.snapshot.statistics.files > 0) {
@@ -199,7 +199,7 @@ fn run(
     let mut stats = BackupStats {
         snapshot: None,
         // What could not be read was compared with nothing.
-        parent: parent.as_ref().map(|parent| parent.id).filter(|_| !uncompared.load(Ordering::Relaxed)),
+        parent: parent.as_ref().map(|parent| parent.id).filter(|_| !compared.in_part.load(Ordering::Relaxed)),
         statistics,
         outcome,
         problems,
@@ -221,7 +221,7 @@ fn run(
         |info: &&SnapshotInfo| info.snapshot.outcome == Outcome::Complete && info.snapshot.start <= stats.start;
     snapshot.previous = before(&snapshots, options).find(earlier).map(|info| info.snapshot.start);
     let history: Vec<_> = before(&snapshots, options).map(|info| &info.snapshot).collect();
-    snapshot.anomalies = anomaly::anomalies(&snapshot, &history);
+    snapshot.anomalies = anomaly::anomalies(&snapshot, compared.touched.load(Ordering::Relaxed), &history);
     stats.anomalies.clone_from(&snapshot.anomalies);
     stats.snapshot = Some(Commit { repository, index: &index, clock }.put(&writer, &snapshot)?);
     Ok(stats)
@@ -270,7 +270,7 @@ fn gather(
     clock: &dyn Clock,
     progress: &dyn Progress,
     cancel: &AtomicBool,
-    uncompared: &AtomicBool,
+    compared: &Compared,
 ) -> Result<(Vec<Root>, Statistics), BackupError> {
     let threads = options.threads.max(1);
     let names = Names::of_this_machine();
@@ -288,7 +288,7 @@ fn gather(
         progress,
         clock,
         cancel,
-        uncompared,
+        compared,
         links: std::sync::Mutex::new(HashMap::new()),
     };
     const FINISHERS: usize = 2;

@@ -294,7 +294,7 @@ impl Scanner<'_> {
             Err(error) => {
                 self.shared.progress.warn(&format!("the snapshot before cannot be used for comparing here: {error}"));
                 frame.parent = None;
-                self.shared.uncompared.store(true, Ordering::Relaxed);
+                self.shared.compared.in_part.store(true, Ordering::Relaxed);
                 None
             }
         }

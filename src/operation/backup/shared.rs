@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Receiver;
@@ -16,6 +16,15 @@ use crate::progress::Progress;
 use crate::repository::{Index, Repository, SnapshotInfo, Writer};
 use crate::source::folder::SourceFolder;
 use crate::source::metadata::{Names, Stat};
+
+/// How the comparing with the parent went.
+#[derive(Default)]
+pub(super) struct Compared {
+    /// Files that changed in everything but their content.
+    pub(super) touched: AtomicU64,
+    /// Set when part of the parent could not be read.
+    pub(super) in_part: AtomicBool,
+}
 
 /// Everything that one run consists of.
 pub(super) struct Shared<'a> {
@@ -32,8 +41,7 @@ pub(super) struct Shared<'a> {
     pub(super) progress: &'a dyn Progress,
     pub(super) clock: &'a dyn Clock,
     pub(super) cancel: &'a AtomicBool,
-    /// Set when part of the parent could not be read.
-    pub(super) uncompared: &'a AtomicBool,
+    pub(super) compared: &'a Compared,
     /// Contents of files with several names: read once.
     pub(super) links: Mutex<HashMap<LinkGroup, Arc<Promise<Option<Stored>>>>>,
 }

@@ -154,6 +154,20 @@ fn what_was_forgotten_somewhere_or_would_be_at_once_is_not_brought_back() {
 }
 
 #[test]
+fn what_is_named_and_nowhere_is_refused() {
+    let bench = Bench::new(false);
+    bench.expect(0, &["init"]);
+    bench.expect(0, &["--repo", "ssd", "backup", "wiki"]);
+    let said = bench.expect(2, &["copy", "wikki"]);
+    assert!(said.contains("there is no snapshot of wikki") && said.contains("with snapshots: wiki"), "{said}");
+    assert!(bench.expect(2, &["copy", "12345678"]).contains("there is no snapshot 12345678"));
+    assert!(bench.expect(2, &["copy", "./wiki"]).contains("is a path"));
+    assert!(bench.ids("usb").is_empty());
+    bench.expect(0, &["copy", "wiki"]);
+    assert_eq!(bench.ids("usb").len(), 1);
+}
+
+#[test]
 fn a_pin_and_an_acceptance_hold_for_the_copy() {
     let bench = Bench::new(false);
     bench.expect(0, &["init"]);

@@ -1,5 +1,7 @@
 //! `bk copy`
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -47,6 +49,27 @@ pub struct CopyArgs {
     dry_run: bool,
 }
 
+/// What of all that was named has been found, in any repository.
+struct Found {
+    ids: Vec<bool>,
+    /// Profiles that have snapshots.
+    profiles: BTreeSet<String>,
+}
+
+impl Found {
+    fn refuse_unknown(&self, ids: &[IdPrefix], profiles: &[&String]) -> Result<(), Failure> {
+        if let Some((id, _)) = ids.iter().zip(&self.ids).find(|(_, found)| !**found) {
+            return Err(Failure::usage(format!("there is no snapshot {id} to be copied"), "see `bk snapshots`"));
+        }
+        if let Some(profile) = profiles.iter().find(|profile| !self.profiles.contains(**profile)) {
+            let known: Vec<&str> = self.profiles.iter().map(String::as_str).collect();
+            let hint = format!("profiles with snapshots: {}", known.join(", "));
+            return Err(Failure::usage(format!("there is no snapshot of {profile} to be copied"), hint));
+        }
+        Ok(())
+    }
+}
+
 impl CopyArgs {
     /// Runs the command.
     ///
@@ -80,7 +103,7 @@ impl CopyArgs {
         if targets.is_empty() || sources.iter().all(|source| targets.iter().all(|to| to.name == source.name)) {
             return Err(first_failure(siblings));
         }
-        let mut found = vec![false; ids.len()];
+        let mut found = Found { ids: vec![false; ids.len()], profiles: BTreeSet::new() };
         for to in targets {
             for from in sources.iter().filter(|from| from.name != to.name) {
                 let filled = self.fill(session, [from, to], &ids, &profiles, &mut found);
@@ -94,8 +117,9 @@ impl CopyArgs {
                 });
             }
         }
-        if let Some((id, _)) = ids.iter().zip(&found).find(|(_, found)| !**found) {
-            return Err(Failure::usage(format!("there is no snapshot {id} to be copied"), "see `bk snapshots`"));
+        // What cannot be reached may hold what was named.
+        if exit == Exit::Complete {
+            found.refuse_unknown(&ids, &profiles)?;
         }
         Ok(exit)
     }
@@ -131,16 +155,21 @@ impl CopyArgs {
         [from, to]: [&Opened; 2],
         ids: &[IdPrefix],
         profiles: &[&String],
-        found: &mut [bool],
+        found: &mut Found,
     ) -> Result<(), Failure> {
         let [here, there] = [Snapshots::load(&from.repository)?, Snapshots::load(&to.repository)?];
+        found.profiles.extend(here.all.iter().filter_map(|info| info.snapshot.profile.clone()));
         let wanted = if ids.is_empty() {
             let mut wanted = self.by_rules(session, to, &here, &there);
             wanted.retain(|info| self.is_meant(info, profiles));
             wanted
         } else {
-            by_id(session, [from, to], ids, &here, &there, found)?
+            by_id(session, [from, to], ids, &here, &there, &mut found.ids)?
         };
+        // Of what was named, each source has but a part.
+        if wanted.is_empty() && !(ids.is_empty() && profiles.is_empty()) {
+            return Ok(());
+        }
         if wanted.is_empty() || self.dry_run {
             self.tell_plan(session, [from, to], &wanted);
             return Ok(());

@@ -197,6 +197,10 @@ impl Store for CachedStore {
         self.inner.syncs()
     }
 
+    fn keeps_deleted(&self, name: &ObjectName) -> Option<bool> {
+        self.inner.keeps_deleted(name)
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         if !KEPT.contains(&name.area()) {
             return self.inner.get(name);

@@ -35,6 +35,10 @@ impl Store for DryStore {
         self.inner.syncs()
     }
 
+    fn keeps_deleted(&self, name: &ObjectName) -> Option<bool> {
+        self.inner.keeps_deleted(name)
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         self.inner.get(name)
     }

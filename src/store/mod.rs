@@ -74,6 +74,12 @@ pub trait Store: Send + Sync {
         true
     }
 
+    /// Whether the object, which was deleted, is still kept as an older version of itself; `None` when that cannot be
+    /// found out.
+    fn keeps_deleted(&self, _name: &ObjectName) -> Option<bool> {
+        None
+    }
+
     /// The whole object.
     ///
     /// # Errors

@@ -122,6 +122,8 @@ pub struct ProbeReport {
     pub clock: Option<ClockDifference>,
     /// How long an answer takes: the middle one of several, when all of them came.
     pub answer_time: Option<Duration>,
+    /// Whether what is deleted stays as an older version, where that can be found out.
+    pub keeps_deleted: Option<bool>,
 }
 
 impl ProbeReport {
@@ -185,7 +187,8 @@ pub fn probe(store: &dyn Store, clock: &dyn Clock) -> ProbeReport {
 
 fn probe_once(store: &dyn Store, clock: &dyn Clock) -> ProbeReport {
     let folder = Area::Temporary.folder().to_owned();
-    let mut report = ProbeReport { name: folder, steps: Vec::new(), clock: None, answer_time: None };
+    let mut report =
+        ProbeReport { name: folder, steps: Vec::new(), clock: None, answer_time: None, keeps_deleted: None };
     let (name, bytes) = match object(PROBE_BYTES) {
         Ok(made) => made,
         Err(error) => {
@@ -218,6 +221,7 @@ fn probe_once(store: &dyn Store, clock: &dyn Clock) -> ProbeReport {
     report.steps.push((Step::Delete, deleted));
     if is_deleted {
         report.steps.push((Step::Gone, gone(store, &name)));
+        report.keeps_deleted = store.keeps_deleted(&name);
     }
     report
 }

@@ -37,6 +37,11 @@ pub(super) fn tried(store: &dyn Store, clock: &dyn Clock, speed: bool) -> Tried 
         Some(Ok(rates)) => Some(of_rates(*rates)),
         Some(Err((step, error))) => Some(failed(*step, error)),
     });
+    if report.keeps_deleted == Some(true) {
+        let message = "it keeps what is deleted, as older versions: `bk prune` frees no room by itself";
+        let hint = "let its lifecycle rule delete older versions after some days; until then they can be brought back";
+        findings.push(Finding::new(Level::Note, "versions", message, hint));
+    }
     if !store.syncs() {
         let message = "this server cannot be asked to make files durable: after a power cut there the newest packs may \
                        be gone";
@@ -150,6 +155,7 @@ fn json(report: &ProbeReport, rates: Option<Rates>, syncs: bool) -> Value {
         "put_bytes_per_second": rates.map(|rates| rates.put_bytes_per_second),
         "got_bytes_per_second": rates.map(|rates| rates.got_bytes_per_second),
         "makes_durable": syncs,
+        "keeps_deleted": report.keeps_deleted,
     })
 }
 

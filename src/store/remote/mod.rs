@@ -261,6 +261,18 @@ impl Store for RemoteStore {
         true
     }
 
+    fn keeps_deleted(&self, name: &ObjectName) -> Option<bool> {
+        if !self.inner.is_object_store {
+            return None;
+        }
+        let (name, options) = (name.to_string(), ListOptions { versions: true, ..ListOptions::default() });
+        let path = name.as_str();
+        // Not every service knows versions, and some do not let everybody see them.
+        let versions =
+            self.inner.ask("list", path, |operator| async move { operator.list_options(path, options).await });
+        versions.ok().map(|versions| versions.iter().any(|version| version.path() == path))
+    }
+
     fn get(&self, name: &ObjectName) -> Result<Vec<u8>, StoreError> {
         let name = name.to_string();
         let path = name.as_str();

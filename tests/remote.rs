@@ -295,8 +295,9 @@ fn the_doctor_tries_out_a_bucket_and_leaves_nothing_there() {
         assert!(said.contains(told), "`{told}` is not in {said}");
     }
     assert!(!said.contains("speed:") && !said.contains("durab"), "{said}");
-    for (kind, least) in [("PUT tmp", 1), ("GET tmp", 1), ("LIST tmp", 1), ("HEAD tmp", 6), ("DELETE tmp", 1)] {
-        assert_eq!(counts.get(kind), Some(&least), "{kind}: {counts:?}");
+    // One of the two is the question for older versions.
+    for (kind, times) in [("PUT tmp", 1), ("GET tmp", 2), ("LIST tmp", 1), ("HEAD tmp", 6), ("DELETE tmp", 1)] {
+        assert_eq!(counts.get(kind), Some(&times), "{kind}: {counts:?}");
     }
     let said = bench.expect(0, &["doctor", "--speed"]);
     assert!(said.contains("ok speed: takes ") && said.contains("/s, gives "), "{said}");

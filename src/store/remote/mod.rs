@@ -113,13 +113,16 @@ impl Inner {
     }
 
     /// What was listed is no more what is there.
-    fn forget_configs(&self) {
+    fn forget_configs(&self, changed: &ObjectName) {
+        if changed.area() != Area::Config {
+            return;
+        }
         drop(self.configs.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Puts an object, whole or not at all.
     fn publish(&self, name: &ObjectName, bytes: Buffer) -> Result<(), StoreError> {
-        self.forget_configs();
+        self.forget_configs(name);
         let name = name.to_string();
         if self.is_object_store {
             return self.write(&name, bytes);
@@ -354,7 +357,7 @@ impl Store for RemoteStore {
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.forget_configs();
+        self.inner.forget_configs(name);
         self.inner.remove(&name.to_string())
     }
 

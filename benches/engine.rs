@@ -23,6 +23,7 @@ use bk::id::{BlobId, PackId, RunId};
 use bk::repository::{Index, Purpose, Repository, Writer, note};
 use bk::source::folder::SourceFolder;
 use bk::source::metadata::{Names, stat_at};
+use bk::source::sqlite::{CopyOptions, copy};
 use bk::store::LocalStore;
 
 const MIB: usize = 1 << 20;
@@ -118,6 +119,7 @@ fn main() {
     trees(&bench);
     walk(&bench);
     progress(&bench);
+    sqlite(&bench);
 }
 
 fn chunk(bench: &Bench) {
@@ -387,4 +389,23 @@ fn progress(bench: &Bench) {
         });
     });
     told.finish();
+}
+
+/// A live database of about 100 MB is copied and its rows counted.
+fn sqlite(bench: &Bench) {
+    if !bench.wants("sqlite copy") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("live.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let made = "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; CREATE TABLE t(id INTEGER PRIMARY KEY, text TEXT);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500000)
+        INSERT INTO t SELECT i, printf('%0200d', i) FROM n; CREATE INDEX i ON t(text);
+        PRAGMA wal_checkpoint(FULL)";
+    database.execute_batch(made).unwrap();
+    let length = std::fs::metadata(&path).unwrap().len() as usize;
+    bench.run("sqlite copy", Work::Bytes(length), || {
+        black_box(copy(&path, folder.path(), &CopyOptions::default()).unwrap());
+    });
 }

@@ -4,7 +4,8 @@
 //! files), starts an S3 server in this process, and runs first backup, unchanged backup, a backup of a changed tenth,
 //! restore into an empty folder, forget and prune, and an unchanged backup without any local copy of what is there. It
 //! prints the median of three rounds in seconds, with the requests that each took. `-- --delay 50` makes every request
-//! wait so many milliseconds, `-- --fail` answers one of a hundred with 503. `-- --two` compares a run into a folder and
+//! wait so many milliseconds, `-- --limit 20` allows `bk` so many million bytes a second each way and says how much of
+//! that it used, `-- --fail` answers one of a hundred with 503. `-- --two` compares a run into a folder and
 //! the bucket with a run into the bucket alone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a benchmark that cannot run should stop")]
@@ -73,6 +74,8 @@ struct Bench {
     server: S3Server,
     delay: Duration,
     fail: bool,
+    /// Bytes a second.
+    limit: Option<u64>,
 }
 
 /// A tool, how each thing is asked of it.
@@ -135,11 +138,14 @@ fn median(mut all: Vec<(f64, usize)>) -> (f64, usize) {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let delay = words.iter().position(|word| word == "--delay").and_then(|at| words.get(at + 1)?.parse().ok());
+    let number = |name: &str| -> Option<u64> {
+        words.iter().position(|word| word == name).and_then(|at| words.get(at + 1)?.parse().ok())
+    };
     let bench = Bench {
         folder: tempfile::tempdir().unwrap(),
         server: S3Server::start(),
-        delay: Duration::from_millis(delay.unwrap_or(0)),
+        delay: Duration::from_millis(number("--delay").unwrap_or(0)),
+        limit: number("--limit").map(|limit| limit * 1_000_000),
         fail: words.iter().any(|word| word == "--fail"),
     };
     for folder in ["home", "source"] {
@@ -148,9 +154,12 @@ fn main() {
     make_source(&bench.path("source"));
     let here = bench.folder.path().to_str().unwrap();
     let endpoint = bench.server.endpoint();
+    let limit = bench
+        .limit
+        .map_or_else(String::new, |limit| format!("limit-upload = \"{limit}B\"\nlimit-download = \"{limit}B\"\n"));
     let config = format!(
         "[family]\nkey-file = \"{here}/key\"\n[repository.far]\nlocation = \"s3://{BUCKET}/bk\"\n\
-         endpoint = \"{endpoint}\"\nkeep = {{ last = 1 }}\n[repository.near]\nlocation = \"{here}/near\"\n\
+         endpoint = \"{endpoint}\"\n{limit}keep = {{ last = 1 }}\n[repository.near]\nlocation = \"{here}/near\"\n\
          [profile.source]\nroot = \"{here}/source\"\n"
     );
     std::fs::write(bench.path("bk.toml"), config).unwrap();
@@ -165,6 +174,9 @@ fn main() {
     };
     if words.iter().any(|word| word == "--two") {
         return two(&bench, bk);
+    }
+    if let Some(limit) = bench.limit {
+        return limited(&bench, &bk, limit as f64);
     }
     let restic = Tool {
         name: "restic",
@@ -213,6 +225,26 @@ fn main() {
         }
         println!("{line}");
     }
+}
+
+/// How much of the bandwidth that is allowed a first backup and a restore use.
+fn limited(bench: &Bench, bk: &Tool, limit: f64) {
+    bench.time(bk, bk.init);
+    let (up, _) = bench.time(bk, bk.backup);
+    let stored = bytes_below(&bench.server.object("bk")) as f64;
+    let (down, _) = bench.time(bk, bk.restore);
+    let share = |seconds: f64| stored / seconds / limit * 100.0;
+    println!("{:.0} MB up in {up:.2} s: {:.0} % of the limit", stored / 1e6, share(up));
+    println!("{:.0} MB down in {down:.2} s: {:.0} % of the limit", stored / 1e6, share(down));
+}
+
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let length = |entry: std::fs::DirEntry| {
+        let metadata = entry.metadata().unwrap();
+        if metadata.is_dir() { bytes_below(&entry.path()) } else { metadata.len() }
+    };
+    entries.map(length).sum()
 }
 
 /// A first backup into a folder and the bucket at once, against each alone.

@@ -36,18 +36,26 @@ impl Moto {
         moto
     }
 
-    /// Makes a bucket that keeps older versions, or not.
-    fn make_bucket(&self, name: &str, versions: bool) {
+    /// Runs lines of Python with a client of the server called `s3`; gives what they print.
+    fn python(&self, lines: &str) -> String {
         let script = format!(
             "import boto3\n\
              s3 = boto3.client('s3', endpoint_url='{}', region_name='us-east-1', aws_access_key_id='a', \
-             aws_secret_access_key='b')\n\
-             s3.create_bucket(Bucket='{name}')\n\
-             if {}: s3.put_bucket_versioning(Bucket='{name}', VersioningConfiguration={{'Status': 'Enabled'}})\n",
+             aws_secret_access_key='b')\n{lines}",
             self.endpoint,
-            if versions { "True" } else { "False" }
         );
-        assert!(Command::new(&self.python).args(["-c", &script]).status().unwrap().success());
+        let output = Command::new(&self.python).args(["-c", &script]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Makes a bucket that keeps older versions, or not.
+    fn make_bucket(&self, name: &str, versions: bool) {
+        self.python(&format!("s3.create_bucket(Bucket='{name}')\n"));
+        if versions {
+            let status = "VersioningConfiguration={'Status': 'Enabled'}";
+            self.python(&format!("s3.put_bucket_versioning(Bucket='{name}', {status})\n"));
+        }
     }
 }
 
@@ -74,6 +82,7 @@ fn everything_works_in_a_bucket_with_and_without_versions_and_the_doctor_tells_t
         let config = format!(
             "[family]\nkey-file = \"{here}/key\"\n[repository.far]\nlocation = \"s3://{bucket}/host1\"\n\
              endpoint = \"{}\"\ncredentials-file = \"{here}/credentials\"\nkeep = {{ last = 1 }}\n\
+             sse = \"aws:kms\"\nsse-kms-key = \"alias/backups\"\nstorage-class = \"STANDARD_IA\"\n\
              [profile.source]\nroot = \"{here}/source\"\n",
             moto.endpoint
         );
@@ -94,6 +103,14 @@ fn everything_works_in_a_bucket_with_and_without_versions_and_the_doctor_tells_t
             std::fs::write(path("source/changing"), format!("{round}\n").repeat(90_000)).unwrap();
             run(0, &["backup", "source"]);
         }
+        // Every object was put as the configuration says.
+        let seen = moto.python(&format!(
+            "for one in s3.list_objects_v2(Bucket='{bucket}')['Contents']:\n    \
+             head = s3.head_object(Bucket='{bucket}', Key=one['Key'])\n    \
+             print(head['ServerSideEncryption'], head['SSEKMSKeyId'], head['StorageClass'])\n"
+        ));
+        assert!(seen.lines().count() > 10, "{seen}");
+        assert!(seen.lines().all(|line| line == "aws:kms alias/backups STANDARD_IA"), "{seen}");
         run(0, &["forget"]);
         run(0, &["prune", "--instant-delete", "--no-other-writer"]);
         run(0, &["check", "--read-data"]);

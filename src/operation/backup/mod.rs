@@ -100,34 +100,19 @@ pub fn backup(
     progress: &dyn Progress,
     cancel: &AtomicBool,
 ) -> Result<BackupStats, BackupError> {
-    let run = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
-    backup_followed(repository, options, streams, run, &[], clock, progress, cancel)
+    let id = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
+    Run { repository, options, id, followers: &[], clock, progress, cancel }.make(streams)
 }
 
-#[expect(clippy::too_many_arguments, reason = "those of a backup, and who follows it")]
-fn backup_followed(
-    repository: &Repository,
-    options: &BackupOptions<'_>,
-    streams: Vec<Stream<'_>>,
-    run_id: RunId,
-    followers: &[Follower],
-    clock: &dyn Clock,
-    progress: &dyn Progress,
-    cancel: &AtomicBool,
-) -> Result<BackupStats, BackupError> {
-    repository.check_writable()?;
-    repository.store().clean().map_err(RepositoryError::from)?;
-    // What a program said once cannot be read again.
-    let attempts = if streams.is_empty() { ATTEMPTS } else { 1 };
-    for _ in 1..attempts {
-        match run(repository, options, Vec::new(), run_id, followers, clock, progress, cancel) {
-            Err(BackupError::Repository(RepositoryError::Lost { .. })) => {
-                progress.warn("packs that this run relied on were deleted meanwhile; it is made again");
-            }
-            result => return result,
-        }
-    }
-    run(repository, options, streams, run_id, followers, clock, progress, cancel)
+/// One run into one repository, and who follows it.
+struct Run<'a> {
+    repository: &'a Repository,
+    options: &'a BackupOptions<'a>,
+    id: RunId,
+    followers: &'a [Follower],
+    clock: &'a dyn Clock,
+    progress: &'a dyn Progress,
+    cancel: &'a AtomicBool,
 }
 
 /// The snapshots of the same machine, profile and roots, newest first.
@@ -142,89 +127,168 @@ fn before<'a>(snapshots: &'a Snapshots, options: &BackupOptions<'_>) -> impl Ite
     snapshots.all.iter().rev().filter(move |info| same(&info.snapshot))
 }
 
-#[expect(clippy::too_many_arguments, reason = "those of a backup, and who follows it")]
-fn run(
-    repository: &Repository,
-    options: &BackupOptions<'_>,
-    streams: Vec<Stream<'_>>,
-    run_id: RunId,
-    followers: &[Follower],
-    clock: &dyn Clock,
-    progress: &dyn Progress,
-    cancel: &AtomicBool,
-) -> Result<BackupStats, BackupError> {
-    progress.phase("reading the index", None);
-    let start = clock.wall();
-    let index = Index::load(repository, Purpose::Write, clock)?;
-    for (_, reason) in index.damaged() {
-        progress.warn(&format!("{reason}; what only it knows is stored again"));
+impl Run<'_> {
+    /// Makes the run, and makes it again when packs that it relied on were deleted meanwhile.
+    fn make(&self, streams: Vec<Stream<'_>>) -> Result<BackupStats, BackupError> {
+        self.repository.check_writable()?;
+        self.repository.store().clean().map_err(RepositoryError::from)?;
+        // What a program said once cannot be read again.
+        let attempts = if streams.is_empty() { ATTEMPTS } else { 1 };
+        for _ in 1..attempts {
+            match self.once(Vec::new()) {
+                Err(BackupError::Repository(RepositoryError::Lost { .. })) => {
+                    self.progress.warn("packs that this run relied on were deleted meanwhile; it is made again");
+                }
+                result => return result,
+            }
+        }
+        self.once(streams)
     }
-    let snapshots = Snapshots::load(repository)?;
-    let parent = before(&snapshots, options).next().filter(|_| !options.ignore_parent).cloned();
-    let complete = before(&snapshots, options).find(|info| info.snapshot.outcome == Outcome::Complete).cloned();
-    let writer = Writer::new(repository, &index, run_id, clock, options.threads)?.followed_by(followers);
-    let problems = Problems::default();
-    for known in &options.known_problems {
-        problems.add(&known.kind, &known.path, known.message.clone());
+
+    fn once(&self, streams: Vec<Stream<'_>>) -> Result<BackupStats, BackupError> {
+        let Self { repository, options, followers, clock, progress, cancel, .. } = *self;
+        progress.phase("reading the index", None);
+        let start = clock.wall();
+        let index = Index::load(repository, Purpose::Write, clock)?;
+        for (_, reason) in index.damaged() {
+            progress.warn(&format!("{reason}; what only it knows is stored again"));
+        }
+        let snapshots = Snapshots::load(repository)?;
+        let parent = before(&snapshots, options).next().filter(|_| !options.ignore_parent).cloned();
+        let complete = before(&snapshots, options).find(|info| info.snapshot.outcome == Outcome::Complete).cloned();
+        let writer = Writer::new(repository, &index, self.id, clock, options.threads)?.followed_by(followers);
+        let problems = Problems::default();
+        for known in &options.known_problems {
+            problems.add(&known.kind, &known.path, known.message.clone());
+        }
+        progress.phase("backing up", None);
+        if let Some(parent) = &parent {
+            let counted = parent.snapshot.statistics;
+            progress.total(counted.entries(), counted.total_bytes);
+        }
+        let compared = Compared::default();
+        let (roots, mut statistics) =
+            self.gather(&index, &writer, streams, [&parent, &complete], &problems, &compared)?;
+        // Measured with what was whole: an empty mount must not become the measure of the next night.
+        if statistics.files == 0 && complete.as_ref().is_some_and(|complete| complete.snapshot.statistics.files > 0) {
+            let path = roots.first().map(|root| root.path.clone()).unwrap_or_default();
+            problems.add("missing", &path, "there is not one file, where the last complete snapshot has some");
+        }
+        statistics.new_blobs = writer.stats().new_blobs();
+        statistics.new_bytes = writer.stats().new_bytes();
+        statistics.stored_bytes = writer.stats().stored_bytes();
+        let outcome = if problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete };
+        let end = clock.wall();
+        let mut stats = BackupStats {
+            snapshot: None,
+            // What could not be read was compared with nothing.
+            parent: parent.as_ref().map(|parent| parent.id).filter(|_| !compared.in_part.load(Ordering::Relaxed)),
+            statistics,
+            outcome,
+            problems,
+            start,
+            end,
+            anomalies: Vec::new(),
+        };
+        if cancel.load(Ordering::Relaxed) {
+            return Err(RepositoryError::Interrupted.into());
+        }
+        let unchanged = parent.as_ref().is_some_and(|parent| parent.snapshot.roots == roots);
+        if options.dry_run || (options.skip_if_unchanged && unchanged && outcome == Outcome::Complete) {
+            return Ok(stats);
+        }
+        progress.phase("putting the snapshot", None);
+        let mut snapshot = describe(options, &stats, roots, self.id);
+        // What is dated after this run was made by a clock that was wrong.
+        let earlier =
+            |info: &&SnapshotInfo| info.snapshot.outcome == Outcome::Complete && info.snapshot.start <= stats.start;
+        snapshot.previous = before(&snapshots, options).find(earlier).map(|info| info.snapshot.start);
+        let history: Vec<_> = before(&snapshots, options).map(|info| &info.snapshot).collect();
+        snapshot.anomalies = anomaly::anomalies(&snapshot, compared.touched.load(Ordering::Relaxed), &history);
+        stats.anomalies.clone_from(&snapshot.anomalies);
+        stats.snapshot = Some(Commit { repository, index: &index, clock }.put(&writer, &snapshot)?);
+        Ok(stats)
     }
-    progress.phase("backing up", None);
-    if let Some(parent) = &parent {
-        let counted = parent.snapshot.statistics;
-        progress.total(counted.entries(), counted.total_bytes);
+
+    /// Reads the source and stores what is new; gives the roots of the snapshot.
+    fn gather(
+        &self,
+        index: &Index,
+        writer: &Writer<'_>,
+        streams: Vec<Stream<'_>>,
+        [parent, complete]: [&Option<SnapshotInfo>; 2],
+        problems: &Problems,
+        compared: &Compared,
+    ) -> Result<(Vec<Root>, Statistics), BackupError> {
+        let Self { repository, options, clock, progress, cancel, .. } = *self;
+        let threads = options.threads.max(1);
+        let names = Names::of_this_machine();
+        let chunker = Chunker::new(repository.keys().chunk());
+        let shared = Shared {
+            repository,
+            index,
+            writer,
+            options,
+            parent: parent.as_ref(),
+            complete: complete.as_ref(),
+            names: &names,
+            chunker: &chunker,
+            problems,
+            progress,
+            clock,
+            cancel,
+            compared,
+            links: std::sync::Mutex::new(HashMap::new()),
+        };
+        const FINISHERS: usize = 2;
+        let gathered = std::thread::scope(|scope| {
+            let sealing: Vec<_> = (0..threads).map(|_| scope.spawn(|| writer.seal_segments())).collect();
+            let finishing: Vec<_> = (0..FINISHERS).map(|_| scope.spawn(|| writer.finish_packs())).collect();
+            // What programs print comes first: a dump must never refer to files that were read before it.
+            let gathered = file::read_streams(&shared, streams).and_then(|streamed| {
+                let (substitutes, wrong) = options.after_streams.map(|after| after()).unwrap_or_default();
+                for problem in wrong {
+                    problems.add(&problem.kind, &problem.path, problem.message);
+                }
+                let (mut roots, mut statistics) = walk(&shared, &substitutes)?;
+                for (root, size) in streamed {
+                    statistics.files += 1;
+                    statistics.new_files += 1;
+                    statistics.total_bytes += size;
+                    statistics.read_bytes += size;
+                    roots.push(root);
+                }
+                Ok((roots, statistics))
+            });
+            writer.close_queue(threads);
+            let mut sound = true;
+            for thread in sealing {
+                sound &= thread.join().is_ok();
+            }
+            writer.close_packs(FINISHERS);
+            for thread in finishing {
+                sound &= thread.join().is_ok();
+            }
+            if sound { gathered } else { Err(BackupError::Thread) }
+        });
+        // A checkpoint even when the run failed or was stopped: what is stored will be found by the next one.
+        let finished = writer.finish();
+        let gathered = match (gathered, finished) {
+            (Err(BackupError::Repository(RepositoryError::Stopped)) | Ok(_), Err(error)) => Err(error.into()),
+            (gathered, _) => gathered,
+        };
+        if cancel.load(Ordering::Relaxed) {
+            return Err(RepositoryError::Interrupted.into());
+        }
+        let (roots, statistics) = gathered?;
+        if roots.is_empty() && problems.has("dump") {
+            return Err(BackupError::NoDump(problems.describe_roots()));
+        }
+        if roots.is_empty() {
+            return Err(BackupError::NoSource(problems.describe_roots()));
+        }
+        Ok((roots, statistics))
     }
-    let compared = Compared::default();
-    let (roots, mut statistics) = gather(
-        repository,
-        &index,
-        &writer,
-        options,
-        streams,
-        [&parent, &complete],
-        &problems,
-        clock,
-        progress,
-        cancel,
-        &compared,
-    )?;
-    // Measured with what was whole: an empty mount must not become the measure of the next night.
-    if statistics.files == 0 && complete.as_ref().is_some_and(|complete| complete.snapshot.statistics.files > 0) {
-        let path = roots.first().map(|root| root.path.clone()).unwrap_or_default();
-        problems.add("missing", &path, "there is not one file, where the last complete snapshot has some");
-    }
-    statistics.new_blobs = writer.stats().new_blobs();
-    statistics.new_bytes = writer.stats().new_bytes();
-    statistics.stored_bytes = writer.stats().stored_bytes();
-    let outcome = if problems.is_empty() { Outcome::Complete } else { Outcome::Incomplete };
-    let end = clock.wall();
-    let mut stats = BackupStats {
-        snapshot: None,
-        // What could not be read was compared with nothing.
-        parent: parent.as_ref().map(|parent| parent.id).filter(|_| !compared.in_part.load(Ordering::Relaxed)),
-        statistics,
-        outcome,
-        problems,
-        start,
-        end,
-        anomalies: Vec::new(),
-    };
-    if cancel.load(Ordering::Relaxed) {
-        return Err(RepositoryError::Interrupted.into());
-    }
-    let unchanged = parent.as_ref().is_some_and(|parent| parent.snapshot.roots == roots);
-    if options.dry_run || (options.skip_if_unchanged && unchanged && outcome == Outcome::Complete) {
-        return Ok(stats);
-    }
-    progress.phase("putting the snapshot", None);
-    let mut snapshot = describe(options, &stats, roots, run_id);
-    // What is dated after this run was made by a clock that was wrong.
-    let earlier =
-        |info: &&SnapshotInfo| info.snapshot.outcome == Outcome::Complete && info.snapshot.start <= stats.start;
-    snapshot.previous = before(&snapshots, options).find(earlier).map(|info| info.snapshot.start);
-    let history: Vec<_> = before(&snapshots, options).map(|info| &info.snapshot).collect();
-    snapshot.anomalies = anomaly::anomalies(&snapshot, compared.touched.load(Ordering::Relaxed), &history);
-    stats.anomalies.clone_from(&snapshot.anomalies);
-    stats.snapshot = Some(Commit { repository, index: &index, clock }.put(&writer, &snapshot)?);
-    Ok(stats)
 }
 
 fn describe(options: &BackupOptions<'_>, stats: &BackupStats, roots: Vec<Root>, run: RunId) -> Snapshot {
@@ -255,90 +319,6 @@ fn describe(options: &BackupOptions<'_>, stats: &BackupStats, roots: Vec<Root>, 
         anomalies: Vec::new(),
         previous: None,
     }
-}
-
-/// Reads the source and stores what is new; gives the roots of the snapshot.
-#[expect(clippy::too_many_arguments, reason = "everything that one run consists of, named once")]
-fn gather(
-    repository: &Repository,
-    index: &Index,
-    writer: &Writer<'_>,
-    options: &BackupOptions<'_>,
-    streams: Vec<Stream<'_>>,
-    [parent, complete]: [&Option<SnapshotInfo>; 2],
-    problems: &Problems,
-    clock: &dyn Clock,
-    progress: &dyn Progress,
-    cancel: &AtomicBool,
-    compared: &Compared,
-) -> Result<(Vec<Root>, Statistics), BackupError> {
-    let threads = options.threads.max(1);
-    let names = Names::of_this_machine();
-    let chunker = Chunker::new(repository.keys().chunk());
-    let shared = Shared {
-        repository,
-        index,
-        writer,
-        options,
-        parent: parent.as_ref(),
-        complete: complete.as_ref(),
-        names: &names,
-        chunker: &chunker,
-        problems,
-        progress,
-        clock,
-        cancel,
-        compared,
-        links: std::sync::Mutex::new(HashMap::new()),
-    };
-    const FINISHERS: usize = 2;
-    let gathered = std::thread::scope(|scope| {
-        let sealing: Vec<_> = (0..threads).map(|_| scope.spawn(|| writer.seal_segments())).collect();
-        let finishing: Vec<_> = (0..FINISHERS).map(|_| scope.spawn(|| writer.finish_packs())).collect();
-        // What programs print comes first: a dump must never refer to files that were read before it.
-        let gathered = file::read_streams(&shared, streams).and_then(|streamed| {
-            let (substitutes, wrong) = options.after_streams.map(|after| after()).unwrap_or_default();
-            for problem in wrong {
-                problems.add(&problem.kind, &problem.path, problem.message);
-            }
-            let (mut roots, mut statistics) = walk(&shared, &substitutes)?;
-            for (root, size) in streamed {
-                statistics.files += 1;
-                statistics.new_files += 1;
-                statistics.total_bytes += size;
-                statistics.read_bytes += size;
-                roots.push(root);
-            }
-            Ok((roots, statistics))
-        });
-        writer.close_queue(threads);
-        let mut sound = true;
-        for thread in sealing {
-            sound &= thread.join().is_ok();
-        }
-        writer.close_packs(FINISHERS);
-        for thread in finishing {
-            sound &= thread.join().is_ok();
-        }
-        if sound { gathered } else { Err(BackupError::Thread) }
-    });
-    // A checkpoint even when the run failed or was stopped: what is stored will be found by the next one.
-    let finished = writer.finish();
-    let gathered = match (gathered, finished) {
-        (Err(BackupError::Repository(RepositoryError::Stopped)) | Ok(_), Err(error)) => Err(error.into()),
-        (gathered, _) => gathered,
-    };
-    if cancel.load(Ordering::Relaxed) {
-        return Err(RepositoryError::Interrupted.into());
-    }
-    let (roots, statistics) = gathered?;
-    if roots.is_empty() && problems.has("dump") {
-        return Err(BackupError::NoDump(problems.describe_roots()));
-    }
-    if roots.is_empty() {
-        return Err(BackupError::NoSource(problems.describe_roots()));
-    }
-    Ok((roots, statistics))
 }
 
 /// Walks the roots and reads what is new, with threads of its own.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::{BackupError, BackupOptions, BackupStats, Stream, backup_followed};
+use super::{BackupError, BackupOptions, BackupStats, Run, Stream};
 use crate::clock::Clock;
 use crate::id::{RunId, SnapshotId};
 use crate::operation::copy::transfer::{LANES, Transfer};
@@ -93,7 +93,8 @@ pub fn backup_with_siblings(
                 (tell, name, scope.spawn(move || following.follow(sibling, &told)))
             })
             .collect();
-        let result = backup_followed(repository, options, streams, run, &followers, clock, progress, cancel);
+        let first = Run { repository, options, id: run, followers: &followers, clock, progress, cancel };
+        let result = first.make(streams);
         let conclusion = match &result {
             Ok(BackupStats { snapshot: Some(info), .. }) => Conclusion::Snapshot(Box::new(info.clone())),
             Ok(_) => Conclusion::Unchanged,

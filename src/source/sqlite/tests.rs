@@ -561,14 +561,3 @@ fn in_a_read_only_directory_an_idle_database_is_copied_and_a_log_is_not_overlook
     let result = copy_without_writing(&bench, &dead).unwrap();
     assert!(result.starts_with("ReadOnlyDirectory"), "{result}");
 }
-
-#[test]
-#[ignore = "a measurement: 200 MB"]
-fn speed_of_a_large_database() {
-    let bench = Bench::new();
-    let (path, database) = bench.database("a.db", "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;");
-    fill(&database, 950_000);
-    database.execute_batch("CREATE INDEX i ON t(id);").unwrap();
-    let copy = copy(&path, bench.scratch.path(), &CopyOptions::default()).unwrap();
-    writeln!(io::stdout(), "{} bytes, {:?}", copy.length, copy.rows).unwrap();
-}

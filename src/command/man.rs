@@ -28,9 +28,17 @@ fn exit_status() -> Vec<(String, String)> {
 }
 
 /// Environment variables that no flag of the same meaning lists.
-const ENVIRONMENT: [(&str, &str); 4] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
     ("BK_PASSWORD", "The password itself. A file or a program is safer: other processes may see the environment."),
     ("BK_DATA_DIR", "Where the repository lies that needs no configuration, with its key and the state of bk."),
+    (
+        "BK_CACHE_DIR",
+        "Where copies of what is far away are kept; else CACHE_DIRECTORY, the folder cache below BK_DATA_DIR, or the system's or the user's cache folder. They may be deleted at any time.",
+    ),
+    (
+        "AWS_ACCESS_KEY_ID",
+        "With AWS_SECRET_ACCESS_KEY, opens a bucket of which the configuration does not say what does.",
+    ),
     ("NO_COLOR", "No colours when this is not empty."),
     ("TERM", "No bars and no colours when this is dumb or not set."),
 ];

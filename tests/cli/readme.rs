@@ -212,3 +212,41 @@ fn keeping_and_pruning_say_what_the_readme_says() {
     let before = bench.path("before/wiki").join(bench.path("source/39.md").strip_prefix("/").unwrap());
     assert_eq!(std::fs::read(before).unwrap(), noise(139, 3000));
 }
+
+#[test]
+fn several_repositories_say_what_the_readme_says() {
+    let bench = Bench::new();
+    let toml = |start: &str| {
+        let at = README.find(start).unwrap() + "```toml\n".len();
+        &README[at..at + README[at..].find("```").unwrap()]
+    };
+    // A second folder stands for the bucket: what is said is the same, once its order is.
+    let config = format!(
+        "[defaults]\nto = [\"ssd\", \"b2\"]\n{}{}",
+        toml("```toml\n[family]"),
+        toml("```toml\n[repository.b2]")
+    )
+    .replace("require-mount = \"/mnt/ssd\"\n", "")
+    .replace("region = \"eu-central-003\"\ncredentials-file = \"/etc/bk/b2\"\n", "")
+    .replace("b2://my-bucket/host1", bench.path("b2").to_str().unwrap())
+    .replace("/mnt/ssd/bk", bench.path("ssd").to_str().unwrap())
+    .replace("/etc/bk/key", bench.path("key").to_str().unwrap())
+    .replace("/mnt/data/wiki", bench.path("pages").to_str().unwrap());
+    std::fs::write(bench.path("bk.toml"), config).unwrap();
+    std::fs::create_dir(bench.path("pages")).unwrap();
+    let page = |number: u64, seed: u64| {
+        std::fs::write(bench.path(&format!("pages/{number}.md")), noise(seed, 10_000)).unwrap();
+    };
+    (0..43).for_each(|number| page(number, number));
+    bench.expect(0, &["-c", "bk.toml", "init"]);
+    bench.expect(0, &["-c", "bk.toml", "backup", "wiki"]);
+    [(1, 101), (2, 102)].into_iter().for_each(|(number, seed)| page(number, seed));
+    let block = blocks("### Several repositories")[0];
+    let both = bench.path("both");
+    let file = std::fs::File::create(&both).unwrap();
+    let mut run = bench.bk(&["-c", "bk.toml", "backup", "wiki"]);
+    assert!(run.stdout(file.try_clone().unwrap()).stderr(file).status().unwrap().success());
+    let said = format!("$ bk backup wiki\n{}", text(&std::fs::read(&both).unwrap()));
+    let [printed, expected] = [said.as_str(), block].map(|text| text.lines().map(masked).collect::<Vec<_>>());
+    assert_eq!(printed, expected, "\n{said}");
+}

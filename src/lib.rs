@@ -10,7 +10,7 @@
 //!
 //! **Transforms** turn bytes into bytes: [`compress`], [`crypto`], [`chunk`] (content-defined boundaries) and
 //! [`format`](mod@format), which is bk-repository(7) as code: encode and decode only. [`retention`] turns rules and
-//! snapshots into what stays, and why.
+//! snapshots into what stays, and why; [`schedule`] turns a line of crontab(5) into times.
 //!
 //! **Edges** meet the outside world and know no repository: [`store`] (where objects lie), [`source`] (what is backed
 //! up: the walk, excludes, programs, live SQLite databases) and [`destination`] (where a restore writes, and which it
@@ -38,6 +38,7 @@ pub mod compress;
 pub mod crypto;
 pub mod format;
 pub mod retention;
+pub mod schedule;
 
 pub mod destination;
 pub mod source;

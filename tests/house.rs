@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "chunk",
     "format",
     "retention",
+    "schedule",
     // 2 edges
     "store",
     "source",
@@ -41,7 +42,6 @@ const ORDER: &[&str] = &[
     "drill",
     "notify",
     "metrics",
-    "schedule",
     "job",
     // 7 door
     "ui",
@@ -82,6 +82,12 @@ const BANS: &[Ban] = &[
         words: &["openssh_sftp_client"],
         only_in: &["store/"],
         planted: "use openssh_sftp_client::Sftp;",
+    },
+    Ban {
+        what: "cron and chrono outside schedule/",
+        words: &["cron::", "chrono"],
+        only_in: &["schedule/"],
+        planted: "let schedule = cron::Schedule::from_str(line);",
     },
     Ban {
         what: "clap outside command/",

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::Session;
+use crate::clock::Clock as _;
 use crate::profile::{self, Config, Level, Origin, Shown, Warning};
 use crate::ui::{Exit, Failure};
 
@@ -77,7 +78,8 @@ fn shown_json(shown: &Shown) -> Value {
 
 fn validate(session: &Session) -> Result<(), Failure> {
     let config = session.load_config()?;
-    let warnings = config.validate();
+    let mut warnings = config.validate();
+    warnings.extend(config.clock_warnings(session.clock.wall()));
     if session.screen.json {
         session.screen.json_line(&validation_json(&config, &warnings));
         return Ok(());

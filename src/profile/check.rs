@@ -165,7 +165,10 @@ impl Found<'_> {
             Kind::Switch => "true or false",
             Kind::Size => return self.size(title, name, value),
             Kind::Choice(words) => return self.choice(words, title, name, value),
-            Kind::Port => return self.port(title, name, value),
+            Kind::Port => return self.whole(1, u16::MAX, title, name, value),
+            Kind::Whole(least, most) => return self.whole(least, most, title, name, value),
+            Kind::Delay => return self.delay(title, name, value),
+            Kind::Check => return self.check(title, name, value),
             Kind::Duration => return self.duration(title, name, value),
             Kind::Keep => return self.keep(title, name, value),
             Kind::KeepOf => return self.keep_of(title, name, value),
@@ -243,13 +246,38 @@ impl Found<'_> {
         }
     }
 
-    fn port(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+    fn whole(
+        &mut self,
+        least: u16,
+        most: u16,
+        title: &str,
+        name: &Spanned<Cow<'_, str>>,
+        value: &Spanned<DeValue<'_>>,
+    ) {
         let number = match value.get_ref() {
             DeValue::Integer(digits) => u16::from_str_radix(digits.as_str(), digits.radix()).ok(),
             _ => None,
         };
-        if number.is_none_or(|number| number == 0) {
-            self.wrong_type(name, title, value, "a number from 1 to 65535");
+        if number.is_none_or(|number| !(least..=most).contains(&number)) {
+            self.wrong_type(name, title, value, &format!("a number from {least} to {most}"));
+        }
+    }
+
+    fn delay(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        if value.get_ref().as_str().and_then(super::schedule::delay).is_none() {
+            self.wrong_type(name, title, value, "a time such as \"10min\" or \"0min\"");
+        }
+    }
+
+    /// A text, or a table with one.
+    fn check(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
+        match value.get_ref() {
+            DeValue::String(_) => {}
+            DeValue::Table(table) if !table.is_empty() => {
+                let inside = format!("{}.{}]", title.trim_end_matches(']'), name.get_ref());
+                self.inner(keys::CHECK, &inside, table);
+            }
+            _ => self.wrong_type(name, title, value, "a schedule such as \"0 5 * * 0\", or { at = \"0 5 * * 0\" }"),
         }
     }
 
@@ -372,17 +400,17 @@ mod tests {
                      sse, sse-kms-key, limit-upload, limit-download, retry-for, ssh-options, credentials-file, \
                      credentials-command, aws-profile, keep";
         assert_eq!(refused("[repository.a]\nzebra = 1").1, known);
-        assert_eq!(refused("zebra = 1").1, "known here: family, repository, defaults, profile");
+        assert_eq!(refused("zebra = 1").1, "known here: family, repository, defaults, schedule, profile");
     }
 
     #[test]
     fn keys_of_the_design_that_this_version_lacks_say_so() {
         let cases = [
-            ("[schedule]\nrun = 1", "1: `schedule` in the file is not supported by this version of bk"),
+            ("[metrics]\nfolder = 1", "1: `metrics` in the file is not supported by this version of bk"),
             ("[notify.phone]\nkind = \"ntfy\"", "1: `notify` in the file is not supported by this version of bk"),
             (
-                "[profile.a]\nuse = \"plex\"\nschedule = \"x\"",
-                "3: `schedule` in [profile.a] is not supported by this version of bk",
+                "[profile.a]\nuse = \"plex\"\nnotify = \"x\"",
+                "3: `notify` in [profile.a] is not supported by this version of bk",
             ),
             ("[profile.a.verify]\nlast = 1", "1: `verify` in [profile.a] is not supported by this version of bk"),
             ("[defaults]\nverify = {}", "2: `verify` in [defaults] is not supported by this version of bk"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::dumps::{Container, HookUse, Moments, SqliteFile};
 use super::origin::{Origin, Origins};
+use super::schedule::{ProfileSchedule, Timetable};
 use super::service::Service;
 use crate::retention::{Keep, Value};
 use crate::source::exclude::{LintLevel, Rules, Verdict, lint};
@@ -25,6 +26,8 @@ pub struct Config {
     pub repositories: BTreeMap<String, Repository>,
     /// What holds for every profile that says nothing else.
     pub defaults: Defaults,
+    /// When bk has work.
+    pub schedule: Timetable,
     /// The profiles by name.
     pub profiles: BTreeMap<String, Profile>,
     /// The files it was read from, in their order.
@@ -168,6 +171,8 @@ pub struct Profile {
     pub moments: Moments,
     /// Which snapshots are kept, by repository, where it is not as the repository says.
     pub keep: BTreeMap<String, Keep>,
+    /// Its own times; those of [`Config::schedule`] when it says nothing.
+    pub schedule: Option<ProfileSchedule>,
     /// The newest complete snapshot is overdue when it is older.
     pub max_age: Option<Duration>,
 }
@@ -196,6 +201,7 @@ impl Profile {
             hooks: Vec::new(),
             moments: Moments::default(),
             keep: BTreeMap::new(),
+            schedule: None,
             max_age: None,
         }
     }

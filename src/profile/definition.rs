@@ -261,6 +261,7 @@ fn profile(profile: &Profile) -> Table {
         .put_some("quiesce", quiesce(of_role(Role::Quiesce)))
         .put_some("snapshot", of_role(Role::Snapshot).next().map(snapshot))
         .put_some("keep", named(&profile.keep, super::keep::table))
+        .put_some("schedule", profile.schedule.as_ref().map(|schedule| schedule.text().to_owned()))
         .put_some("max-age", profile.max_age.map(seconds))
         .put_moments(&profile.moments)
         .0
@@ -287,6 +288,7 @@ impl Config {
             .put_some("family", family)
             .put_some("repository", named(&self.repositories, repository))
             .put("defaults", defaults(&self.defaults))
+            .put_some("schedule", self.schedule.table())
             .put_some("profile", named(&self.profiles, profile))
             .0
     }

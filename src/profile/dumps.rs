@@ -127,6 +127,14 @@ pub struct Moments {
     pub finally: Vec<UserCommand>,
 }
 
+impl Moments {
+    /// Whether there is no command at any of them.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.after.is_empty() && self.failed.is_empty() && self.finally.is_empty()
+    }
+}
+
 /// One value or several, as in `settings`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]

@@ -68,6 +68,20 @@ scratch = "/var/tmp/bk"
 # Nothing old is forgotten when the newest complete snapshot is older than this.
 max-age = "26h"
 
+[schedule]
+# When: minute, hour, day of the month, month, day of the week, as in crontab(5), or @daily and its like. `bk systemd
+# install` writes the timers. `run` is for all profiles without times of their own.
+run = "30 1 * * *"
+# Is everything in the repositories there?
+check = { at = "0 5 * * 0" }
+# Of all times; without it that of the machine.
+time-zone = "Europe/Berlin"
+# Each start is put off by a random time up to this, so that many machines do not come at once; at most 12h.
+jitter = "10min"
+# Other programs go first: 0 (no) to 19; and "idle", "low" or "normal" for the disks.
+nice = 10
+io = "low"
+
 [profile.wiki]
 paths = ["/srv/wiki", "/etc/wiki"]
 # Patterns begin at each path: "cache/**" is /srv/wiki/cache and no other folder of that name.
@@ -92,6 +106,8 @@ root = "/srv/games"
 # Only this is kept of it.
 include = ["server/cfg", "**/*.ini"]
 to = ["disk", "b2", "attic"]
+# Its own times; "never": only by hand.
+schedule = "0 4 * * 6"
 # Chunks: "auto" as the file looks, "coarse" for media, "fine" for dumps.
 chunk-class = "auto"
 one-file-system = true
@@ -283,5 +299,6 @@ mod tests {
         assert_eq!(again.profiles, config.profiles);
         assert_eq!(again.repositories, config.repositories);
         assert_eq!((again.family, again.defaults), (config.family, config.defaults));
+        assert_eq!(again.schedule, config.schedule);
     }
 }

@@ -17,8 +17,14 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     /// A whole number from 1 to 65535.
     Port,
+    /// A whole number between these, both included.
+    Whole(u16, u16),
     /// A time such as "30min".
     Duration,
+    /// A time such as "10min", also none.
+    Delay,
+    /// A schedule by itself, or in a table as `at`.
+    Check,
     /// One table with these keys.
     Table(&'static [Key]),
     /// Several tables with these keys, `[[so]]`.
@@ -51,8 +57,7 @@ pub(super) struct Section {
 }
 
 /// Sections of the design that this version does not have.
-pub(super) const LATER_SECTIONS: &[&str] =
-    &["schedule", "notify", "keep", "metrics", "verify", "check", "hook", "hooks", "drill"];
+pub(super) const LATER_SECTIONS: &[&str] = &["notify", "keep", "metrics", "verify", "check", "hook", "hooks", "drill"];
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { name, kind, about }
@@ -118,6 +123,9 @@ const COMMAND: &[Key] = &[
     key("on-failure", Kind::Choice(&["fail", "warn", "ignore"]), "What its failure means; default \"fail\"."),
     key("time-limit", Kind::Duration, "What takes longer is stopped; default \"1h\"."),
 ];
+
+/// The table that a `check` can be.
+pub(super) const CHECK: &[Key] = &[key("at", Kind::Text, "When; as `check` by itself.")];
 
 const MAX_AGE: Key = key(
     "max-age",
@@ -185,7 +193,21 @@ pub(super) const SECTIONS: &[Section] = &[
             FAILED,
             FINALLY,
         ],
-        later: &["keep", "verify", "schedule", "notify"],
+        later: &["keep", "verify", "notify"],
+    },
+    Section {
+        name: "schedule",
+        named: false,
+        about: "When bk has work, for `bk systemd install`.",
+        keys: &[
+            key("run", Kind::Text, "When profiles are run, as in crontab(5); such as \"30 2 * * *\"."),
+            key("check", Kind::Check, "When the repositories are checked; such as \"0 5 * * 0\"."),
+            key("time-zone", Kind::Text, "Time zone of all times; default that of the machine."),
+            key("jitter", Kind::Delay, "Each start is put off by a random time up to this; default \"0min\"."),
+            key("nice", Kind::Whole(0, 19), "How much other programs go first, from 0 to 19; default 10."),
+            key("io", Kind::Choice(&["idle", "low", "normal"]), "How the disks are shared; default \"low\"."),
+        ],
+        later: &[],
     },
     Section {
         name: "profile",
@@ -219,13 +241,18 @@ pub(super) const SECTIONS: &[Section] = &[
                 Kind::KeepOf,
                 "Which snapshots are kept in one repository: `[profile.NAME.keep]`, `disk = { … }`.",
             ),
+            key(
+                "schedule",
+                Kind::Text,
+                "Its own times, as in crontab(5), or \"never\"; instead of `run` of [schedule].",
+            ),
             MAX_AGE,
             BEFORE,
             AFTER,
             FAILED,
             FINALLY,
         ],
-        later: &["verify", "schedule", "notify", "exclude-file", "drill"],
+        later: &["verify", "notify", "exclude-file", "drill"],
     },
 ];
 

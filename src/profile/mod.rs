@@ -23,6 +23,7 @@ mod origin;
 mod raw;
 mod repository;
 mod resolve;
+mod schedule;
 mod schema;
 mod scope;
 mod service;
@@ -36,6 +37,7 @@ pub use example::EXAMPLE;
 pub use files::{Environment, Given, candidates};
 pub use keys::nearest;
 pub use origin::{Origin, Place};
+pub use schedule::{IoClass, ProfileSchedule, Timetable};
 pub use schema::schema;
 pub use service::{Need, Service, State};
 

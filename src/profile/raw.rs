@@ -10,6 +10,7 @@ use toml::Spanned;
 
 use super::dumps::{Container, RawCommand, RawDatabase, RawHook, RawQuiesce, RawSnapshot};
 use super::keep::RawKeep;
+use super::schedule::RawSchedule;
 use crate::size::ByteSize;
 
 /// A value and the bytes of the file it stands in.
@@ -27,6 +28,7 @@ pub(super) struct RawFile {
     pub family: RawFamily,
     pub repository: BTreeMap<String, Spanned<RawRepository>>,
     pub defaults: RawDefaults,
+    pub schedule: RawSchedule,
     pub profile: BTreeMap<String, Spanned<RawProfile>>,
 }
 
@@ -96,6 +98,7 @@ pub(super) struct RawProfile {
     pub quiesce: Typed<RawQuiesce>,
     pub snapshot: Typed<RawSnapshot>,
     pub keep: BTreeMap<String, Spanned<RawKeep>>,
+    pub schedule: Typed<String>,
     pub max_age: Typed<String>,
     pub before: Tables<RawCommand>,
     pub after: Tables<RawCommand>,
@@ -125,10 +128,11 @@ mod tests {
 
     #[test]
     fn the_table_of_keys_and_the_shape_have_the_same_names() {
-        assert_eq!(fields::<RawFile>(), ["defaults", "family", "profile", "repository"]);
+        assert_eq!(fields::<RawFile>(), ["defaults", "family", "profile", "repository", "schedule"]);
         assert_eq!(fields::<RawFamily>(), keys("family"));
         assert_eq!(fields::<RawRepository>(), keys("repository"));
         assert_eq!(fields::<RawDefaults>(), keys("defaults"));
+        assert_eq!(fields::<RawSchedule>(), keys("schedule"));
         assert_eq!(fields::<RawProfile>(), keys("profile"));
     }
 }

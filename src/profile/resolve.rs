@@ -12,6 +12,7 @@ use super::keep::RawKeep;
 use super::origin::{Origin, Origins};
 use super::raw::{RawDefaults, RawFamily, RawProfile, Tables};
 use super::repository::read_repository;
+use super::schedule::{read_profile_schedule, read_schedule};
 use super::scope::{Scope, absolute, file_name, tag, unknown_repository};
 use super::service::Service;
 use crate::retention::Keep;
@@ -23,6 +24,8 @@ pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Con
         config.files.push(text.file.to_path_buf());
         read_family(text, &raw.family, &mut config)?;
         read_defaults(text, &raw.defaults, &mut config)?;
+        let mut scope = Scope::plain("schedule", text, &mut config.origins);
+        read_schedule(&raw.schedule, &mut config.schedule, &mut scope)?;
         for (name, raw) in &raw.repository {
             let mut scope = Scope::named("repository", name, text, &mut config.origins);
             scope.claim("", raw.span())?;
@@ -194,6 +197,7 @@ fn read_profile(
         candidates,
         container: scope.value("container", &raw.container)?.or(base.container),
         keep,
+        schedule: read_profile_schedule(&raw.schedule, &mut scope)?.or(base.schedule),
         max_age: max_age.or(base.max_age),
         sqlite_files,
         hooks,

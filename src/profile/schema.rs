@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{Key, Kind, LATER_SECTIONS, SECTIONS, Section};
+use super::keys::{CHECK, Key, Kind, LATER_SECTIONS, SECTIONS, Section};
 
 const NAME: &str = "^[a-z0-9][a-z0-9_-]*$";
 
@@ -53,7 +53,13 @@ fn value(key: &Key) -> Value {
         }
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
         Kind::Port => json!({ "type": "integer", "minimum": 1, "maximum": 65535 }),
-        Kind::Duration => json!({ "type": "string" }),
+        Kind::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Kind::Duration | Kind::Delay => json!({ "type": "string" }),
+        Kind::Check => {
+            let mut table = table(CHECK);
+            table["required"] = json!(["at"]);
+            json!({ "type": ["string", "object"], "anyOf": [{ "type": "string" }, table] })
+        }
         Kind::Table(keys) => table(keys),
         Kind::Tables(keys) => json!({ "type": "array", "items": table(keys) }),
         Kind::Keep => keep(),

@@ -1,0 +1,377 @@
+//! `[schedule]`, and `schedule` of a profile: when bk has work, and how much it may be in the way.
+
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use toml::{Spanned, Table};
+
+use super::config::{Config, Level, Profile, Warning};
+use super::error::ConfigError;
+use super::raw::Typed;
+use super::scope::{Problem, Scope};
+use crate::clock::Timestamp;
+use crate::schedule::{Schedule, Shift};
+
+/// A longer delay would reach into the next working day.
+const MOST_JITTER: Duration = Duration::from_secs(12 * 3600);
+
+/// So far ahead is looked for changes of the clock, in seconds.
+const YEAR: i64 = 366 * 86400;
+
+/// The word for a profile that is run by hand only.
+const NEVER: &str = "never";
+
+/// How a run shares the disks with everything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IoClass {
+    /// Only when nobody else wants the disk.
+    Idle,
+    /// After others.
+    #[default]
+    Low,
+    /// As others.
+    Normal,
+}
+
+impl IoClass {
+    const ALL: [Self; 3] = [Self::Idle, Self::Low, Self::Normal];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Low => "low",
+            Self::Normal => "normal",
+        }
+    }
+}
+
+/// When bk has work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timetable {
+    /// When profiles are run that have no times of their own.
+    pub run: Option<Schedule>,
+    /// When the repositories are checked.
+    pub check: Option<Schedule>,
+    /// Name of the time zone of all times, such as `Europe/Berlin`; that of the machine when not said.
+    pub zone: Option<String>,
+    /// Each start is put off by a random time up to this.
+    pub jitter: Duration,
+    /// How much other programs go first, 0 to 19, as for nice(1).
+    pub nice: u8,
+    /// How the disks are shared.
+    pub io: IoClass,
+}
+
+impl Default for Timetable {
+    fn default() -> Self {
+        Self { run: None, check: None, zone: None, jitter: Duration::ZERO, nice: 10, io: IoClass::default() }
+    }
+}
+
+/// When a profile is run, when it says so itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProfileSchedule {
+    /// By hand only.
+    Never,
+    /// At these times.
+    At(Schedule),
+}
+
+/// A time by itself, or in a table beside what may come later.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(super) enum RawCheck {
+    At(String),
+    Table { at: String },
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(super) struct RawSchedule {
+    pub run: Typed<String>,
+    pub check: Typed<RawCheck>,
+    pub time_zone: Typed<String>,
+    pub jitter: Typed<String>,
+    pub nice: Typed<u8>,
+    pub io: Typed<String>,
+}
+
+/// A time such as `10min`, or none at all.
+pub(super) fn delay(text: &str) -> Option<Duration> {
+    let span: jiff::Span = text.trim().parse().ok()?;
+    let span = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok()?;
+    Duration::try_from(span).ok()
+}
+
+fn schedule(text: &str) -> Result<Schedule, Problem> {
+    Schedule::parse(text).map_err(|error| (format!("cannot be used: {error}"), error.hint()))
+}
+
+pub(super) fn read_schedule(raw: &RawSchedule, into: &mut Timetable, scope: &mut Scope<'_>) -> Result<(), ConfigError> {
+    if let Some(typed) = &raw.run {
+        scope.claim("run", typed.span())?;
+        let run = schedule(typed.get_ref());
+        into.run = Some(run.map_err(|problem| scope.wrong("run", typed.span(), problem))?);
+    }
+    if let Some(typed) = &raw.check {
+        scope.claim("check", typed.span())?;
+        let (RawCheck::At(text) | RawCheck::Table { at: text }) = typed.get_ref();
+        let check = schedule(text);
+        into.check = Some(check.map_err(|problem| scope.wrong("check", typed.span(), problem))?);
+    }
+    if let Some(typed) = &raw.time_zone {
+        scope.claim("time-zone", typed.span())?;
+        into.zone = Some(zone(typed).map_err(|problem| scope.wrong("time-zone", typed.span(), problem))?);
+    }
+    if let Some(jitter) = scope.value("jitter", &raw.jitter)?.as_deref().and_then(delay) {
+        into.jitter = jitter;
+    }
+    if let Some(typed) = raw.jitter.as_ref().filter(|_| into.jitter > MOST_JITTER) {
+        let problem = (format!("is `{}`, which is more than 12 hours", typed.get_ref()), "write at most \"12h\"");
+        return Err(scope.wrong("jitter", typed.span(), problem));
+    }
+    if let Some(nice) = scope.value("nice", &raw.nice)? {
+        into.nice = nice;
+    }
+    if let Some(word) = scope.value("io", &raw.io)? {
+        into.io = IoClass::ALL.into_iter().find(|class| class.word() == word).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// The name of a time zone that this machine knows, with a `/` or `UTC`: short names such as `CET` mean many things.
+fn zone(typed: &Spanned<String>) -> Result<String, Problem> {
+    let name = typed.get_ref();
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte));
+    let known = plain && (name.contains('/') || name == "UTC") && TimeZone::get(name).is_ok();
+    let hint = "write a name such as \"Europe/Berlin\" or \"UTC\"; `timedatectl list-timezones` prints them all";
+    if known { Ok(name.clone()) } else { Err((format!("is `{name}`, which is no time zone that is known here"), hint)) }
+}
+
+pub(super) fn read_profile_schedule(
+    typed: &Typed<String>,
+    scope: &mut Scope<'_>,
+) -> Result<Option<ProfileSchedule>, ConfigError> {
+    let Some(typed) = typed else { return Ok(None) };
+    scope.claim("schedule", typed.span())?;
+    if typed.get_ref().trim() == NEVER {
+        return Ok(Some(ProfileSchedule::Never));
+    }
+    let at = schedule(typed.get_ref()).map_err(|problem| scope.wrong("schedule", typed.span(), problem))?;
+    Ok(Some(ProfileSchedule::At(at)))
+}
+
+impl ProfileSchedule {
+    /// As the configuration writes it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Never => NEVER,
+            Self::At(schedule) => schedule.text(),
+        }
+    }
+}
+
+impl Timetable {
+    /// The section written down again; `None` when nothing was said.
+    pub(super) fn table(&self) -> Option<Table> {
+        let mut table = Table::new();
+        let mut put = |key: &str, value: toml::Value| drop(table.insert(key.to_owned(), value));
+        for (key, schedule) in [("run", &self.run), ("check", &self.check)] {
+            if let Some(schedule) = schedule {
+                put(key, schedule.text().into());
+            }
+        }
+        if let Some(zone) = &self.zone {
+            put("time-zone", zone.clone().into());
+        }
+        put("jitter", format!("{}s", self.jitter.as_secs()).into());
+        put("nice", i64::from(self.nice).into());
+        put("io", self.io.word().into());
+        (*self != Self::default()).then_some(table)
+    }
+}
+
+impl Config {
+    /// When a profile is run; `None` when by hand only.
+    #[must_use]
+    pub fn schedule_of<'a>(&'a self, profile: &'a Profile) -> Option<&'a Schedule> {
+        match &profile.schedule {
+            Some(ProfileSchedule::Never) => None,
+            Some(ProfileSchedule::At(schedule)) => Some(schedule),
+            None => self.schedule.run.as_ref(),
+        }
+    }
+
+    /// The time zone of all times of the schedule.
+    #[must_use]
+    pub fn zone(&self) -> TimeZone {
+        let named = self.schedule.zone.as_deref().and_then(|name| TimeZone::get(name).ok());
+        named.unwrap_or_else(TimeZone::system)
+    }
+
+    /// Every time at which `bk run` has work for some profile, each once: those of `[schedule]` first, unless all
+    /// profiles have their own.
+    #[must_use]
+    pub fn run_schedules(&self) -> Vec<&Schedule> {
+        let common = self.profiles.is_empty() || self.profiles.values().any(|profile| profile.schedule.is_none());
+        let mut all: Vec<&Schedule> = self.schedule.run.iter().filter(|_| common).collect();
+        for schedule in self.profiles.values().filter_map(|profile| self.schedule_of(profile)) {
+            if !all.contains(&schedule) {
+                all.push(schedule);
+            }
+        }
+        all
+    }
+
+    /// Times of the schedule that a change of the clock moves or would double in the year after `now`, the next of each.
+    #[must_use]
+    pub fn clock_warnings(&self, now: Timestamp) -> Vec<Warning> {
+        let common = [("run", &self.schedule.run), ("check", &self.schedule.check)];
+        let common = common.into_iter().filter_map(|(key, one)| Some((format!("schedule.{key}"), one.as_ref()?)));
+        let own = self.profiles.iter().filter_map(|(name, profile)| match &profile.schedule {
+            Some(ProfileSchedule::At(schedule)) => Some((format!("profile.{name}.schedule"), schedule)),
+            _ => None,
+        });
+        common.chain(own).flat_map(|(key, schedule)| self.warnings_of(&key, schedule, now)).collect()
+    }
+
+    /// It is right as it is: nothing is lost and nothing comes twice.
+    fn warnings_of(&self, key: &str, schedule: &Schedule, now: Timestamp) -> Vec<Warning> {
+        let (zone, until) = (self.zone(), Timestamp { seconds: now.seconds.saturating_add(YEAR), nanos: 0 });
+        let changes = schedule.clock_changes(now, until, &zone);
+        let next = [Shift::Skipped, Shift::Doubled].map(|shift| changes.iter().find(|one| one.shift == shift));
+        let warning = |change: &crate::schedule::ClockChange| {
+            let (date, time) = (change.wall.date(), change.wall.strftime("%H:%M"));
+            let comes = jiff::Timestamp::from_second(change.comes.seconds).unwrap_or_default();
+            let comes = comes.to_zoned(zone.clone()).strftime("%H:%M").to_string();
+            let what = match change.shift {
+                Shift::Skipped => format!("the clock skips {time} on {date}: it comes at {comes}"),
+                Shift::Doubled => format!("the clock shows {time} twice on {date}: it comes the first time only"),
+            };
+            let message = format!("`{}` is in an hour in which the clock is changed: {what}", schedule.text());
+            Warning { level: Level::Info, key: key.to_owned(), origin: self.origin(key), message }
+        };
+        next.into_iter().flatten().map(warning).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ConfigError, Environment, Given, Origin, load};
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bk.toml");
+        std::fs::write(&path, text).unwrap();
+        let config = Some(Given { value: path, origin: Origin::Flag("--config") });
+        load(&Environment { uid: 1000, config, ..Environment::default() })
+    }
+
+    /// The message without the folder.
+    fn refused(text: &str) -> (String, String) {
+        let error = read(text).unwrap_err();
+        let message = error.to_string();
+        (message[message.find("bk.toml").unwrap()..].to_owned(), error.hint().into_owned())
+    }
+
+    const ALL: &str = "[schedule]\nrun = \"30 2 * * *\"\ncheck = { at = \"0 5 * * 0\" }\ntime-zone = \"Europe/Berlin\"\n\
+        jitter = \"10min\"\nnice = 19\nio = \"idle\"\n[profile.a]\nroot = \"/a\"\n[profile.b]\nroot = \"/b\"\n\
+        schedule = \"0 4 * * 6\"\n[profile.c]\nuse = \"b\"\n[profile.d]\nuse = \"b\"\nschedule = \"never\"\n";
+
+    #[test]
+    fn a_profile_has_its_own_times_or_those_of_all() {
+        let config = read(ALL).unwrap();
+        let of = |name: &str| config.schedule_of(&config.profiles[name]).map(Schedule::text);
+        assert_eq!(
+            [of("a"), of("b"), of("c"), of("d")],
+            [Some("30 2 * * *"), Some("0 4 * * 6"), Some("0 4 * * 6"), None]
+        );
+        assert_eq!(
+            config.run_schedules().iter().map(|one| one.text()).collect::<Vec<_>>(),
+            ["30 2 * * *", "0 4 * * 6"]
+        );
+        let timetable = &config.schedule;
+        assert_eq!((timetable.jitter, timetable.nice, timetable.io), (Duration::from_secs(600), 19, IoClass::Idle));
+        assert_eq!(timetable.check.as_ref().map(Schedule::text), Some("0 5 * * 0"));
+        assert_eq!(config.zone().iana_name(), Some("Europe/Berlin"));
+    }
+
+    #[test]
+    fn nothing_said_is_nothing_done_and_no_delay() {
+        let config = read("[profile.a]\nroot = \"/a\"\n").unwrap();
+        assert_eq!(config.schedule, Timetable::default());
+        assert!(config.run_schedules().is_empty() && !config.definition().contains("schedule"));
+        let all_have_their_own = "[schedule]\nrun = \"@daily\"\n[profile.a]\nroot = \"/a\"\nschedule = \"@weekly\"\n";
+        let config = read(all_have_their_own).unwrap();
+        assert_eq!(config.run_schedules().iter().map(|one| one.text()).collect::<Vec<_>>(), ["@weekly"]);
+        assert_eq!(read("[schedule]\njitter = \"0min\"\n").unwrap().schedule.jitter, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_schedule_survives_being_written_down() {
+        let config = read(ALL).unwrap();
+        let again = read(&config.definition()).unwrap();
+        assert_eq!((again.schedule, again.profiles), (config.schedule, config.profiles));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_line() {
+        let cases = [
+            (
+                "[schedule]\nrun = \"0 30 2 * * *\"",
+                "`run` in [schedule] cannot be used: `0 30 2 * * *` has 6 fields, not 5",
+            ),
+            ("[schedule]\nrun = \"30 2 31 2 *\"", "`run` in [schedule] cannot be used: `30 2 31 2 *` never comes"),
+            ("[schedule]\ncheck = { at = \"x\" }", "`check` in [schedule] cannot be used: `x` has 1 fields"),
+            ("[schedule]\ncheck = { disk = \"1d\" }", "unknown key `disk` in [schedule.check]"),
+            ("[schedule]\ncheck = {}", "`check` in [schedule] must be a schedule"),
+            ("[schedule]\ncheck = 5", "`check` in [schedule] must be a schedule"),
+            (
+                "[schedule]\ntime-zone = \"Europe/Berlln\"",
+                "`time-zone` in [schedule] is `Europe/Berlln`, which is no time",
+            ),
+            ("[schedule]\ntime-zone = \"../etc/x\"", "`time-zone` in [schedule] is `../etc/x`, which is no time zone"),
+            ("[schedule]\njitter = \"13h\"", "`jitter` in [schedule] is `13h`, which is more than 12 hours"),
+            ("[schedule]\njitter = \"-5min\"", "`jitter` in [schedule] must be a time such as \"10min\""),
+            ("[schedule]\nnice = 20", "`nice` in [schedule] must be a number from 0 to 19, not the number 20"),
+            (
+                "[schedule]\nio = \"best\"",
+                "`io` in [schedule] must be one of \"idle\", \"low\", \"normal\", not \"best\"",
+            ),
+        ];
+        for (text, message) in cases {
+            let (found, hint) = refused(text);
+            assert!(found.starts_with(&format!("bk.toml:2: {message}")), "{found}");
+            assert!(!hint.is_empty(), "{text}");
+        }
+        let (found, hint) = refused("[profile.a]\nroot = \"/a\"\nschedule = \"30 25 * * *\"");
+        assert!(
+            found.starts_with("bk.toml:3: `schedule` in [profile.a] cannot be used: the field for the hour has `25`"),
+            "{found}"
+        );
+        assert!(hint.starts_with("the hour, the second field"), "{hint}");
+    }
+
+    #[test]
+    fn times_in_an_hour_in_which_the_clock_is_changed_are_remarked_on_with_the_date() {
+        let config = read(ALL).unwrap();
+        // 1 January 2026.
+        let found = config.clock_warnings(Timestamp { seconds: 1_767_225_600, nanos: 0 });
+        let messages: Vec<&str> = found.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "`30 2 * * *` is in an hour in which the clock is changed: \
+                 the clock skips 02:30 on 2026-03-29: it comes at 03:00",
+                "`30 2 * * *` is in an hour in which the clock is changed: \
+                 the clock shows 02:30 twice on 2026-10-25: it comes the first time only",
+            ]
+        );
+        assert!(found.iter().all(|one| one.level == Level::Info && one.origin.to_string().ends_with("bk.toml:2")));
+    }
+}

@@ -5,9 +5,10 @@
 use std::process::Command;
 
 /// Licences of which one must be offered; the project itself is MIT or Apache-2.0.
-const ALLOWED: [&str; 13] = [
+const ALLOWED: [&str; 14] = [
     "MIT",
     "MIT-0",
+    "0BSD",
     "Apache-2.0",
     "BSD-1-Clause",
     "BSD-2-Clause",

@@ -128,6 +128,11 @@ impl Found<'_> {
                     }
                 }
             }
+            (Kind::Names, DeValue::Table(table)) => {
+                for (name, value) in table.iter().filter(|(_, value)| !value.get_ref().is_str()) {
+                    self.wrong_type(name, &inside, value, "a string");
+                }
+            }
             (Kind::Tables(_), _) => self.wrong_type(name, title, value, &format!("tables, `[{inside}]`")),
             _ => self.wrong_type(name, title, value, &format!("a table, `{inside}`")),
         }
@@ -172,7 +177,9 @@ impl Found<'_> {
             Kind::Duration => return self.duration(title, name, value),
             Kind::Keep => return self.keep(title, name, value),
             Kind::KeepOf => return self.keep_of(title, name, value),
-            Kind::Table(_) | Kind::Tables(_) | Kind::Settings => return self.tables(key, title, name, value),
+            Kind::Table(_) | Kind::Tables(_) | Kind::Settings | Kind::Names => {
+                return self.tables(key, title, name, value);
+            }
         };
         match (key.kind, value.get_ref()) {
             (Kind::Texts | Kind::Paths, DeValue::Array(items)) => {
@@ -400,14 +407,14 @@ mod tests {
                      sse, sse-kms-key, limit-upload, limit-download, retry-for, ssh-options, credentials-file, \
                      credentials-command, aws-profile, keep";
         assert_eq!(refused("[repository.a]\nzebra = 1").1, known);
-        assert_eq!(refused("zebra = 1").1, "known here: family, repository, defaults, schedule, profile");
+        assert_eq!(refused("zebra = 1").1, "known here: family, repository, defaults, schedule, profile, notify");
     }
 
     #[test]
     fn keys_of_the_design_that_this_version_lacks_say_so() {
         let cases = [
-            ("[metrics]\nfolder = 1", "1: `metrics` in the file is not supported by this version of bk"),
-            ("[notify.phone]\nkind = \"ntfy\"", "1: `notify` in the file is not supported by this version of bk"),
+            ("[drill]\nfolder = 1", "1: `drill` in the file is not supported by this version of bk"),
+            ("[defaults]\nnotify = [\"a\"]", "2: `notify` in [defaults] is not supported by this version of bk"),
             (
                 "[profile.a]\nuse = \"plex\"\nnotify = \"x\"",
                 "3: `notify` in [profile.a] is not supported by this version of bk",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::dumps::{Container, HookUse, Moments, SqliteFile};
+use super::notify::Channel;
 use super::origin::{Origin, Origins};
 use super::schedule::{ProfileSchedule, Timetable};
 use super::service::Service;
@@ -30,6 +31,8 @@ pub struct Config {
     pub schedule: Timetable,
     /// The profiles by name.
     pub profiles: BTreeMap<String, Profile>,
+    /// Who hears how it went, by name.
+    pub channels: BTreeMap<String, Channel>,
     /// The files it was read from, in their order.
     pub files: Vec<PathBuf>,
     pub(super) origins: Origins,
@@ -312,6 +315,10 @@ impl Config {
         for profile in self.profiles.values() {
             self.pattern_warnings(profile, &mut warnings);
             self.path_warnings(profile, &mut warnings);
+        }
+        for channel in self.channels.values() {
+            let found = channel.warning();
+            warnings.extend(found.map(|(key, text)| self.warning(format!("notify.{}.{key}", channel.name), text)));
         }
         warnings
     }

@@ -1,6 +1,6 @@
 //! The configuration written down again: for the snapshot, which carries it, and for `bk config show`.
 //!
-//! Without secrets: of `password-command` only the program, of a location no password. Contents of files never get
+//! Without secrets: of `password-command` only the program, of a location no password, of where notices go only the host. Contents of files never get
 //! here. What is written can be read again as `bk.toml`.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use toml::{Table, Value};
 
 use super::config::{Config, Defaults, Family, Login, Profile, Repository, Shown};
 use super::dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
+use super::notify::{Address, Channel, ChannelKind, Http, Ready, Template, WebAddress};
 use crate::size::ByteSize;
 
 /// Stands where something secret was left out.
@@ -267,6 +268,58 @@ fn profile(profile: &Profile) -> Table {
         .0
 }
 
+/// Where HTTP goes: the rest of a URL may be the secret.
+fn http(section: Section, http: &Http) -> Section {
+    let (url, file) = match &http.address {
+        Address::Said(url) => {
+            (WebAddress::parse(url.text()).ok().map(|url| format!("{}/{LEFT_OUT}", url.origin())), None)
+        }
+        Address::File(path) => (None, Some(text(path))),
+    };
+    let left_out: Table = http.headers.keys().map(|name| (name.clone(), Value::from(LEFT_OUT))).collect();
+    let files: Table = http.header_files.iter().map(|(name, path)| (name.clone(), Value::from(text(path)))).collect();
+    section
+        .put_some("url", url)
+        .put_some("url-file", file)
+        .put_some("token-file", optional(&http.token_file))
+        .put_some("ca-file", optional(&http.ca_file))
+        .put_some("headers", Some(left_out).filter(|table| !table.is_empty()))
+        .put_some("header-files", Some(files).filter(|table| !table.is_empty()))
+}
+
+fn channel(channel: &Channel) -> Table {
+    let mut section = Section::default().put("kind", channel.kind.word());
+    if !channel.hears_every_run() {
+        let on: Vec<String> = channel.on.iter().map(|event| event.word().to_owned()).collect();
+        section = section.put("on", on).put_some("digest", channel.digest.clone());
+    }
+    match &channel.kind {
+        ChannelKind::Ntfy(place) | ChannelKind::Ping(place) => http(section, place).0,
+        ChannelKind::Webhook { http: place, method, template } => {
+            let section = http(section, place);
+            match template {
+                Template::Ready(Ready::UptimeKuma) => section.put("template", Ready::UptimeKuma.word()).0,
+                Template::Ready(ready) => section.put("template", ready.word()).put("method", method.word()).0,
+                Template::File(path) => section.put("template-file", text(path)).put("method", method.word()).0,
+                Template::Document => section.put("method", method.word()).0,
+            }
+        }
+        ChannelKind::Email(email) => {
+            section
+                .put_list("to", &email.to)
+                .put("from", email.from.clone())
+                .put("host", email.host.clone())
+                .put("port", i64::from(email.port))
+                .put("tls", email.tls.word())
+                .put_some("user", email.user.clone())
+                .put_some("password-file", optional(&email.password_file))
+                .put_some("ca-file", optional(&email.ca_file))
+                .0
+        }
+        ChannelKind::Program(command) => section.put("command", program_only(command)).0,
+    }
+}
+
 fn named<'a, T: 'a>(all: impl IntoIterator<Item = (&'a String, &'a T)>, write: fn(&T) -> Table) -> Option<Table> {
     let table: Table = all.into_iter().map(|(name, one)| (name.clone(), Value::Table(write(one)))).collect();
     (!table.is_empty()).then_some(table)
@@ -290,6 +343,7 @@ impl Config {
             .put("defaults", defaults(&self.defaults))
             .put_some("schedule", self.schedule.table())
             .put_some("profile", named(&self.profiles, profile))
+            .put_some("notify", named(&self.channels, channel))
             .0
     }
 

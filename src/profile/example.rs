@@ -215,6 +215,57 @@ run = ["/usr/bin/mountpoint", "--quiet", "/mnt/backup"]
 [profile.shop-files]
 use = "shop"
 to = ["second"]
+
+# Who hears how it went. `bk doctor --notify` sends a test to all of them.
+[notify.phone]
+# "ntfy", "ping", "webhook", "email" or "program".
+kind = "ntfy"
+url = "https://ntfy.example.org/backups"
+token-file = "/etc/bk/ntfy-token"
+# What it hears of. This is the default; there is also "complete".
+on = ["failed", "damage", "incomplete", "anomaly", "overdue", "behind", "recovered"]
+# How everything stands, on Monday mornings: a line of cron.
+digest = "0 8 * * 1"
+
+# A check that complains when it hears nothing, as those of healthchecks.io: it hears of every run.
+[notify.watch]
+kind = "ping"
+# Where the URL is the secret, a file that only root can read holds it.
+url-file = "/etc/bk/ping-url"
+
+[notify.chat]
+kind = "webhook"
+url-file = "/etc/bk/chat-url"
+# "alertmanager", "discord", "gotify", "mattermost", "slack" or "uptime-kuma"; without it a JSON document of bk.
+template = "discord"
+
+[notify.own-service]
+kind = "webhook"
+url = "https://alerts.lan/api/notices"
+method = "PUT"
+# A text of your own with names such as {{title}} and {{body}} in it; its values are escaped when it is called *.json.
+template-file = "/etc/bk/notice.json"
+headers = { "X-Source" = "bk" }
+# Headers that are secrets, each by the file that holds its value.
+header-files = { "X-Api-Key" = "/etc/bk/alerts-key" }
+# A certificate authority of your own, besides those of the system.
+ca-file = "/etc/bk/lan-ca.pem"
+
+[notify.mail]
+kind = "email"
+to = ["me@example.org", "Ann <ann@example.org>"]
+from = "bk@example.org"
+host = "mail.example.org"
+# "starttls" (default, port 587), "tls" (465), or "none" (25): only for a server on this machine.
+tls = "tls"
+port = 465
+user = "bk@example.org"
+password-file = "/etc/bk/mail-password"
+
+# A program of your own, without a shell: a JSON document at its standard input, BK_EVENT and more in its environment.
+[notify.own]
+kind = "program"
+command = ["/usr/local/bin/tell", "--backup"]
 "#;
 
 #[cfg(test)]
@@ -298,6 +349,8 @@ mod tests {
         }
         assert_eq!(again.profiles, config.profiles);
         assert_eq!(again.repositories, config.repositories);
+        // Of the places that are told no more than the host is written down.
+        assert!(again.channels.keys().eq(config.channels.keys()));
         assert_eq!((again.family, again.defaults), (config.family, config.defaults));
         assert_eq!(again.schedule, config.schedule);
     }

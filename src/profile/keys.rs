@@ -35,6 +35,8 @@ pub(super) enum Kind {
     KeepOf,
     /// A table with any names, whose values are strings or arrays of strings.
     Settings,
+    /// A table with any names, whose values are strings.
+    Names,
 }
 
 /// One key of a section.
@@ -57,7 +59,7 @@ pub(super) struct Section {
 }
 
 /// Sections of the design that this version does not have.
-pub(super) const LATER_SECTIONS: &[&str] = &["notify", "keep", "metrics", "verify", "check", "hook", "hooks", "drill"];
+pub(super) const LATER_SECTIONS: &[&str] = &["keep", "metrics", "verify", "check", "hook", "hooks", "drill"];
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { name, kind, about }
@@ -126,6 +128,32 @@ const COMMAND: &[Key] = &[
 
 /// The table that a `check` can be.
 pub(super) const CHECK: &[Key] = &[key("at", Kind::Text, "When; as `check` by itself.")];
+const NOTIFY: &[Key] = &[
+    key("kind", Kind::Choice(&["ntfy", "ping", "webhook", "email", "program"]), "What is spoken there."),
+    key("on", Kind::Texts, "What it hears of; default all that is not well, and that it is well again."),
+    key("digest", Kind::Text, "When it gets a digest: a line of cron; default \"0 8 * * 1\" when `on` has \"digest\"."),
+    key("url", Kind::Text, "Of ntfy, ping and webhook: where it is sent."),
+    key("url-file", Kind::Path, "File that holds the URL, when that is the secret."),
+    key("token-file", Kind::Path, "File that holds the token, sent as `Authorization: Bearer`."),
+    key("ca-file", Kind::Path, "File with certificates that are trusted besides those of the system."),
+    key("headers", Kind::Names, "Headers to send besides."),
+    key("header-files", Kind::Names, "Such headers, each by the file that holds its value."),
+    key("method", Kind::Choice(&["POST", "PUT"]), "Of a webhook: how it is sent; default \"POST\"."),
+    key(
+        "template",
+        Kind::Choice(&["alertmanager", "discord", "gotify", "mattermost", "slack", "uptime-kuma"]),
+        "Of a webhook: what is understood there; without it and `template-file` a JSON document of bk.",
+    ),
+    key("template-file", Kind::Path, "Of a webhook: a text of your own with {{title}} and other names in it."),
+    key("to", Kind::Texts, "Of email: addresses it goes to."),
+    key("from", Kind::Text, "Of email: the address it comes from."),
+    key("host", Kind::Text, "Of email: the server that takes it."),
+    key("port", Kind::Port, "Of email: its port; default 587, with tls \"tls\" 465, with \"none\" 25."),
+    key("tls", Kind::Choice(&["starttls", "tls", "none"]), "Of email: how it is encrypted; default \"starttls\"."),
+    key("user", Kind::Text, "Of email: user of the server."),
+    key("password-file", Kind::Path, "Of email: file that holds the password."),
+    key("command", Kind::Texts, "Of program: it and its arguments; no shell is used."),
+];
 
 const MAX_AGE: Key = key(
     "max-age",
@@ -253,6 +281,13 @@ pub(super) const SECTIONS: &[Section] = &[
             FINALLY,
         ],
         later: &["verify", "notify", "exclude-file", "drill"],
+    },
+    Section {
+        name: "notify",
+        named: true,
+        about: "Who hears how it went, and how it is said there.",
+        keys: NOTIFY,
+        later: &[],
     },
 ];
 

@@ -19,6 +19,7 @@ mod example;
 mod files;
 mod keep;
 mod keys;
+mod notify;
 mod origin;
 mod raw;
 mod repository;
@@ -36,6 +37,9 @@ pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use files::{Environment, Given, candidates};
 pub use keys::nearest;
+pub use notify::{
+    Address, Channel, ChannelKind, Email, Event, Hidden, Http, MailTls, Method, Ready, Template, WebAddress,
+};
 pub use origin::{Origin, Place};
 pub use schedule::{IoClass, ProfileSchedule, Timetable};
 pub use schema::schema;

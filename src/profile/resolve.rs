@@ -9,6 +9,7 @@ use super::dumps::{Database, HookUse, Moments, RawCommand, Role, SqliteFile, Use
 use super::error::ConfigError;
 use super::files::{Environment, Given, Source, Text};
 use super::keep::RawKeep;
+use super::notify::read_channel;
 use super::origin::{Origin, Origins};
 use super::raw::{RawDefaults, RawFamily, RawProfile, Tables};
 use super::repository::read_repository;
@@ -31,6 +32,12 @@ pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Con
             scope.claim("", raw.span())?;
             let repository = read_repository(name, raw.get_ref(), raw.span(), &mut scope)?;
             config.repositories.insert(name.clone(), repository);
+        }
+        for (name, raw) in &raw.notify {
+            let mut scope = Scope::named("notify", name, text, &mut config.origins);
+            scope.claim("", raw.span())?;
+            let channel = read_channel(name, raw.get_ref(), raw.span(), &mut scope)?;
+            config.channels.insert(name.clone(), channel);
         }
     }
     // Only now every repository is known that a `to` may name.

@@ -32,6 +32,8 @@ fn section(section: &Section) -> Value {
     let mut table = table(section.keys);
     if section.name == "repository" {
         table["required"] = json!(["location"]);
+    } else if section.name == "notify" {
+        table["required"] = json!(["kind"]);
     }
     if section.named {
         table = json!({ "type": "object", "propertyNames": { "pattern": NAME }, "additionalProperties": table });
@@ -70,6 +72,7 @@ fn value(key: &Key) -> Value {
             let texts = json!({ "type": "array", "items": { "type": "string" } });
             json!({ "type": "object", "additionalProperties": { "anyOf": [{ "type": "string" }, texts] } })
         }
+        Kind::Names => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
     };
     value["description"] = json!(key.about);
     value

@@ -22,7 +22,8 @@
 //! **Operations**, one verb a module of [`operation`], take a repository, options and a progress, and give statistics.
 //!
 //! **Service**: [`hook`] runs the programs that know a service, [`profile`] turns configuration files into what is to be
-//! done, and says where each value came from, [`job`] does it for one profile, and looks whether it can.
+//! done, and says where each value came from, [`notify`] tells people how it went, [`job`] does it for one profile, and
+//! looks whether it can.
 //!
 //! **The door**: [`ui`] is all that a person or a program reads, [`command`] all that they type.
 
@@ -50,6 +51,7 @@ pub mod operation;
 
 pub mod hook;
 pub mod job;
+pub mod notify;
 pub mod profile;
 
 pub mod command;

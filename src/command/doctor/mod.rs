@@ -1,5 +1,6 @@
 //! `bk doctor`: is everything in place for the next backup, and for a restore?
 
+mod notify;
 mod repository;
 mod tried;
 
@@ -38,11 +39,15 @@ pub struct DoctorArgs {
     /// Measure also how fast each repository takes and gives: 8 MiB go there and come back
     #[arg(long)]
     speed: bool,
+
+    /// Send a test to everybody in [notify.NAME] too, and say what each answered
+    #[arg(long)]
+    notify: bool,
 }
 
 /// Findings about one thing.
 struct Group {
-    /// `profile`, `repository` or `machine`.
+    /// `profile`, `repository`, `machine` or `notify`.
     kind: &'static str,
     name: String,
     findings: Vec<Finding>,
@@ -88,6 +93,9 @@ impl DoctorArgs {
         let findings = machine(session, &targets, &plans)?;
         let findings = findings.into_iter().chain(examine::left_behind(&surroundings)).collect();
         groups.push(Group::new("machine", "this machine", findings));
+        if self.notify {
+            groups.extend(notify::told(session));
+        }
         report(session, &groups);
         let problem = |group: &Group| group.findings.iter().any(|finding| finding.level == Level::Problem);
         Ok(if groups.iter().any(problem) { Exit::Incomplete } else { Exit::Complete })

@@ -22,6 +22,8 @@ use tokio::runtime::Runtime;
 
 pub use credentials::{Credentials, CredentialsError};
 pub use service::Settings;
+pub(crate) use service::http_client;
+pub(crate) use transport::asked_wait;
 pub use trouble::Trouble;
 
 use super::gathered::Gathered;

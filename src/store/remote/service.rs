@@ -66,15 +66,21 @@ pub(super) struct Operators {
 /// Retries are told to nobody: OpenDAL would log headers.
 fn silent(_: RetryEvent<'_>) {}
 
-fn client(location: &str) -> Result<reqwest::Client, StoreError> {
+/// How everything in bk speaks HTTP: with the certificate authorities of the system, and nowhere but where it was told
+/// to. A redirect could lead what is secret to another host.
+pub(crate) fn http_client() -> reqwest::ClientBuilder {
     // Another part of the process may have chosen one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("bk/", env!("CARGO_PKG_VERSION")))
+}
+
+fn client(location: &str) -> Result<reqwest::Client, StoreError> {
+    http_client()
         .connect_timeout(Duration::from_secs(20))
         .tcp_keepalive(Duration::from_secs(30))
         .tcp_user_timeout(DEAD_AFTER)
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("bk/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(|error| StoreError::from_io("open", "connections", location, std::io::Error::other(error)))
 }

@@ -132,7 +132,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// How long the server asks to be left alone.
-fn asked_wait(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn asked_wait(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
         return None;
     }

@@ -1,5 +1,6 @@
 //! Time, read in one place only: tests put a clock of their own here.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -13,6 +14,17 @@ pub struct Timestamp {
     pub nanos: u32,
 }
 
+/// The clock that a local repository stamps its files with, where it is not the machine's own: a simulation of many
+/// nights needs files as old as its nights.
+#[derive(Clone)]
+pub struct Stamps(pub Arc<dyn Clock>);
+
+impl std::fmt::Debug for Stamps {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Stamps({:?})", self.0.wall())
+    }
+}
+
 /// The two clocks that `bk` needs. (The third, the store's own, is in what a store lists.)
 pub trait Clock: Send + Sync {
     /// The time of day; may jump.
@@ -20,6 +32,16 @@ pub trait Clock: Send + Sync {
     /// Time since the machine started, suspend included (`CLOCK_BOOTTIME`); never jumps.
     /// `std::time::Instant` stops while a machine sleeps, so it cannot bound a commit.
     fn boottime(&self) -> Duration;
+}
+
+impl<T: Clock + ?Sized> Clock for Arc<T> {
+    fn wall(&self) -> Timestamp {
+        (**self).wall()
+    }
+
+    fn boottime(&self) -> Duration {
+        (**self).boottime()
+    }
 }
 
 /// The machine's clocks.

@@ -13,8 +13,8 @@
 //! snapshots into what stays, and why; [`schedule`] turns a line of crontab(5) into times.
 //!
 //! **Edges** meet the outside world and know no repository: [`store`] (where objects lie), [`source`] (what is backed
-//! up: the walk, excludes, programs, live SQLite databases) and [`destination`] (where a restore writes, and which it
-//! never leaves).
+//! up: the walk, excludes, programs, live SQLite databases) [`destination`] (where a restore writes, and which it
+//! never leaves) and [`state`] (what is remembered on this machine, and not needed for a restore).
 //!
 //! **[`repository`]** is what is kept: keys, the index, packs, snapshots, and the commit that makes a snapshot visible
 //! only once all that it needs is stored.
@@ -22,8 +22,8 @@
 //! **Operations**, one verb a module of [`operation`], take a repository, options and a progress, and give statistics.
 //!
 //! **Service**: [`hook`] runs the programs that know a service, [`profile`] turns configuration files into what is to be
-//! done, and says where each value came from, [`notify`] tells people how it went, [`job`] does it for one profile, and
-//! looks whether it can.
+//! done, and says where each value came from, [`status`] says how things stand, [`metrics`] says it in numbers,
+//! [`notify`] tells people how it went, [`job`] does it for one profile, and looks whether it can.
 //!
 //! **The door**: [`ui`] is all that a person or a program reads, [`command`] all that they type.
 
@@ -43,6 +43,7 @@ pub mod schedule;
 
 pub mod destination;
 pub mod source;
+pub mod state;
 pub mod store;
 
 pub mod repository;
@@ -51,8 +52,10 @@ pub mod operation;
 
 pub mod hook;
 pub mod job;
+pub mod metrics;
 pub mod notify;
 pub mod profile;
+pub mod status;
 
 pub mod command;
 pub mod ui;

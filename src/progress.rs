@@ -14,6 +14,8 @@ pub trait Progress: Send + Sync {
     fn advance(&self, items: u64, bytes: u64);
     /// The entry being worked on now (bytes of a path; not necessarily UTF-8).
     fn current(&self, path: &[u8]);
+    /// What became of an entry, such as `new` or `changed`, for whoever wants to hear of each.
+    fn entry(&self, _fate: &str, _path: &[u8]) {}
     /// Something the user should keep in sight: one line, no secret.
     fn warn(&self, message: &str);
     /// The operation ended; whatever was drawn is taken away.

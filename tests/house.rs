@@ -29,6 +29,7 @@ const ORDER: &[&str] = &[
     "store",
     "source",
     "destination",
+    "state",
     // 3 repository
     "repository",
     // 4 operations
@@ -40,6 +41,7 @@ const ORDER: &[&str] = &[
     "profile",
     "discover",
     "drill",
+    "status",
     "notify",
     "metrics",
     "job",

@@ -157,3 +157,14 @@ fn the_pages_are_right_for_a_formatter() {
         assert!(wrong.is_empty(), "{name}: {}", wrong.join("\n"));
     }
 }
+
+#[test]
+fn every_number_for_monitoring_is_in_the_manual_with_what_it_means() {
+    let page = shown(&page("bk-metrics.7"));
+    for (name, help) in bk::metrics::names() {
+        let at = page.find(&format!("\n.B {name}\n")).unwrap_or_else(|| panic!("{name} is not in bk-metrics(7)"));
+        assert!(page[at..].lines().nth(2).unwrap().starts_with(help), "{name}: {help}");
+    }
+    let told = page.matches("\n.B bk_").count();
+    assert_eq!(told, bk::metrics::names().len(), "the page has one that is not told");
+}

@@ -5,13 +5,17 @@ use serde_json::json;
 
 use super::Session;
 use super::opening::Copies;
+use super::record::{Record, Watch};
+use super::run::Teller;
 use super::session::Target;
+use super::workers::workers;
 use crate::operation::check::{
     AffectedSnapshot, CheckOptions, CheckReport, Depth, Finding, ReadData, Severity, Subset, check, check_names,
     will_read,
 };
 use crate::repository::{Repository, RepositoryError};
 use crate::size::ByteSize;
+use crate::state::{Figures, Verb};
 use crate::ui::text::{count, path_text, time_text};
 use crate::ui::{Exit, Failure};
 
@@ -28,7 +32,7 @@ const LISTED_PATHS: usize = 1000;
 ///
 /// Reads and opens everything outside packs, walks every tree of every snapshot, and looks up whatever they reach in
 /// the index and in the list of packs. The contents of packs are read only when asked for.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:
   bk check                             structure: what is missing, what cannot be opened
   bk check --read-data                 every byte as well
@@ -44,6 +48,9 @@ pub struct CheckArgs {
     /// Compare the bytes of every object with its name, which needs no key
     #[arg(long)]
     no_key: bool,
+    /// Tell the channels of [notify.NAME] what was found
+    #[arg(long)]
+    notify: bool,
 }
 
 impl CheckArgs {
@@ -53,11 +60,17 @@ impl CheckArgs {
     /// When none is. A repository that cannot be checked does not keep the others from it.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         let mut exit = Exit::Complete;
-        for target in session.targets(&[])? {
+        let targets = session.targets(&[])?;
+        let record = Record::begin(session, "check");
+        let mut found = Vec::new();
+        for target in targets {
+            let watch = Watch::start(session);
             let progress = session.screen.progress("check");
             let checked = self.check(session, &target, &*progress);
             progress.finish();
-            exit = exit.worst(match checked {
+            let why = checked.as_ref().err().map(Failure::in_one_line);
+            let figures = checked.as_ref().map(|(report, _)| figures(report)).unwrap_or_default();
+            let ended = match checked {
                 Ok((report, failure)) => {
                     show(session, &target, &report);
                     let found = exit_of(&report);
@@ -69,14 +82,29 @@ impl CheckArgs {
                         None => found,
                     }
                 }
-                Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+                Err(failure) if failure.exit == Exit::Interrupted => {
+                    record.end(failure.exit);
+                    return Err(failure);
+                }
                 Err(failure) => {
                     session.screen.failure(&failure);
                     failure.exit
                 }
-            });
+            };
+            record.keep_of_repository(Verb::Check, &target, watch, ended, figures);
+            found.push((target.name, ended, why));
+            exit = exit.worst(ended);
         }
+        if self.notify {
+            Teller::new(session, &record).tell_check(&found);
+        }
+        record.end(exit);
         Ok(exit)
+    }
+
+    /// As a timer calls it.
+    pub(super) fn of_timer() -> Self {
+        Self { notify: true, ..Self::default() }
     }
 
     fn read(&self) -> ReadData {
@@ -103,7 +131,7 @@ impl CheckArgs {
         }
         let options = CheckOptions {
             read: self.read(),
-            threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),
+            threads: workers(8),
             shown_paths: if session.screen.json { LISTED_PATHS } else { SHOWN_PATHS },
             interrupted: session.interrupted(),
         };
@@ -121,6 +149,11 @@ impl CheckArgs {
         }
         if report.is_damaged() { Ok((report, Some(error.into()))) } else { Err(error.into()) }
     }
+}
+
+fn figures(report: &CheckReport) -> Figures {
+    let problems = (report.findings.len() + report.affected.len()) as u64;
+    Figures { problems: Some(problems), read_bytes: Some(report.read_bytes), ..Figures::default() }
 }
 
 fn exit_of(report: &CheckReport) -> Exit {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::Session;
 use crate::clock::Clock as _;
+use crate::metrics;
 use crate::profile::{self, Config, Level, Origin, Shown, Warning};
 use crate::ui::{Exit, Failure};
 
@@ -30,6 +31,10 @@ enum What {
     Example,
     /// Print a JSON Schema of bk.toml, for editors
     Schema,
+    /// Print alert rules for Prometheus, on the numbers that [metrics] writes
+    Alerts,
+    /// Print a dashboard for Grafana, on the same numbers
+    Dashboard,
 }
 
 impl ConfigArgs {
@@ -42,6 +47,8 @@ impl ConfigArgs {
             What::Show => show(session)?,
             What::Validate => validate(session)?,
             What::Example => session.screen.bytes(profile::EXAMPLE.as_bytes()),
+            What::Alerts => session.screen.bytes(metrics::RULES.as_bytes()),
+            What::Dashboard => session.screen.bytes(metrics::DASHBOARD.as_bytes()),
             What::Schema => session.screen.line(&format!("{:#}", profile::schema())),
         }
         Ok(Exit::Complete)

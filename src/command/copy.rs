@@ -6,6 +6,7 @@ use clap::Args;
 use jiff::tz::TimeZone;
 use serde_json::json;
 
+use super::record::{Record, Watch};
 use super::session::Target;
 use super::siblings::Siblings;
 use super::{Opened, Session};
@@ -15,6 +16,7 @@ use crate::operation::copy::{CopyStats, copy, missing};
 use crate::operation::forget::{ForgetOptions, Group, Policy};
 use crate::repository::{SnapshotInfo, Snapshots};
 use crate::size::ByteSize;
+use crate::state::{Figures, Verb};
 use crate::ui::text::{count, time_text};
 use crate::ui::{Exit, Failure};
 
@@ -104,17 +106,28 @@ impl CopyArgs {
             return Err(first_failure(siblings));
         }
         let mut found = Found { ids: vec![false; ids.len()], profiles: BTreeSet::new() };
+        let record = (!self.dry_run).then(|| Record::begin(session, "copy"));
         for to in targets {
+            let watch = Watch::start(session);
+            let mut reached = Exit::Complete;
             for from in sources.iter().filter(|from| from.name != to.name) {
                 let filled = self.fill(session, [from, to], &ids, &profiles, &mut found);
-                exit = exit.worst(match filled {
+                reached = reached.worst(match filled {
                     Ok(()) => Exit::Complete,
-                    Err(failure) if failure.exit == Exit::Interrupted => return Err(failure),
+                    Err(failure) if failure.exit == Exit::Interrupted => {
+                        record.inspect(|record| record.end(failure.exit));
+                        return Err(failure);
+                    }
                     Err(failure) => {
                         session.screen.failure(&failure);
                         failure.exit
                     }
                 });
+            }
+            exit = exit.worst(reached);
+            if let Some(record) = record.as_ref().filter(|_| session.is_known_name(&to.name)) {
+                record.keep(&watch.done(Verb::Copy, None, &to.name, reached, Figures::default(), None));
+                record.end(exit);
             }
         }
         // What cannot be reached may hold what was named.

@@ -11,9 +11,10 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::Session;
 use crate::ui::{Exit, Failure};
 
-const BY_HAND: [(&str, &str); 3] = [
+const BY_HAND: [(&str, &str); 4] = [
     ("bk.toml.5", include_str!("../../man/bk.toml.5")),
     ("bk-hook.7", include_str!("../../man/bk-hook.7")),
+    ("bk-metrics.7", include_str!("../../man/bk-metrics.7")),
     ("bk-repository.7", include_str!("../../man/bk-repository.7")),
 ];
 

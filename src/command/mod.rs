@@ -8,6 +8,7 @@ mod config;
 mod copy;
 mod create;
 mod credentials;
+mod daemon;
 mod diff;
 mod doctor;
 mod dump;
@@ -17,6 +18,7 @@ mod init;
 mod keep_args;
 mod key;
 mod load;
+mod lock;
 mod look;
 mod ls;
 mod man;
@@ -24,16 +26,20 @@ mod opening;
 mod pin;
 mod profile;
 mod prune;
+mod record;
 mod recovery_kit;
 mod restore;
 mod restore_note;
+mod run;
 pub mod select;
 mod service;
 pub mod session;
 mod siblings;
 mod snapshots;
 mod stats;
+mod status;
 mod traffic;
+mod workers;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -41,7 +47,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-pub use session::{Opened, Session};
+pub use session::{Opened, Session, Time};
 
 use crate::ui::screen::Verbosity;
 use crate::ui::{Exit, Failure, Screen};
@@ -92,9 +98,9 @@ pub struct Global {
     /// Say only what was asked for, and errors
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub quiet: bool,
-    /// Say more
-    #[arg(short, long, global = true, help_heading = "Global options")]
-    pub verbose: bool,
+    /// Say more: what is being done; twice: every new and changed file, too
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub verbose: u8,
 }
 
 /// What to do.
@@ -104,7 +110,9 @@ pub enum Command {
     /// Make every configured repository that is missing
     Init(init::InitArgs),
     Backup(backup::BackupArgs),
+    Run(run::RunArgs),
     Restore(restore::RestoreArgs),
+    Status(status::StatusArgs),
     Snapshots(snapshots::SnapshotsArgs),
     Ls(ls::LsArgs),
     Find(find::FindArgs),
@@ -123,17 +131,26 @@ pub enum Command {
     #[command(subcommand)]
     Key(key::KeyCommand),
     Profile(profile::ProfileArgs),
+    Daemon(daemon::DaemonArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
 
 impl Command {
-    fn run(self, session: &Session) -> Result<Exit, Failure> {
+    fn run(self, session: Session) -> Result<Exit, Failure> {
+        // It reads the configuration again as it goes.
+        if let Self::Daemon(args) = self {
+            return args.run(session);
+        }
+        let session = &session;
         match self {
+            Self::Daemon(_) => Ok(Exit::Complete),
             Self::Init(args) => args.run(session),
             Self::Backup(args) => args.run(session),
+            Self::Run(args) => args.run(session),
             Self::Restore(args) => args.run(session),
+            Self::Status(args) => args.run(session),
             Self::Snapshots(args) => args.run(session),
             Self::Ls(args) => args.run(session),
             Self::Find(args) => args.run(session),
@@ -164,7 +181,7 @@ impl Command {
 /// Runs the program with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    run(std::env::args_os())
+    run(std::env::args_os(), Time::default())
 }
 
 /// Allows as many open files as the system lets us: every folder between a root and the entry being worked on is one.
@@ -176,7 +193,14 @@ fn raise_open_files() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
-fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+/// Runs the program with these arguments, the first of which is its name, at a time that is not the machine's: for
+/// simulations of many nights.
+#[must_use]
+pub fn run_at(arguments: impl IntoIterator<Item = OsString>, time: Time) -> ExitCode {
+    run(arguments, time)
+}
+
+fn run(arguments: impl IntoIterator<Item = OsString>, time: Time) -> ExitCode {
     raise_open_files();
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -187,16 +211,17 @@ fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let verbosity = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => Verbosity::Quiet,
-        (_, true) => Verbosity::Verbose,
-        _ => Verbosity::Normal,
+        (_, 0) => Verbosity::Normal,
+        (_, 1) => Verbosity::Verbose,
+        _ => Verbosity::Entries,
     };
     let screen = Screen::new(cli.global.json, verbosity);
     let session = if cli.command.needs_config() {
-        Session::new(cli.global, screen.clone())
+        Session::new(cli.global, screen.clone(), time)
     } else {
-        Session::without_config(cli.global, screen.clone())
+        Session::without_config(cli.global, screen.clone(), time)
     };
-    let exit = session.and_then(|session| cli.command.run(&session)).unwrap_or_else(|failure| {
+    let exit = session.and_then(|session| cli.command.run(session)).unwrap_or_else(|failure| {
         screen.failure(&failure);
         failure.exit
     });

@@ -56,7 +56,10 @@ pub(super) fn store_opener(
 fn open_store(target: &Target, credentials: Option<Credentials>, copies: Copies) -> Result<Arc<dyn Store>, StoreError> {
     check_mounted(target)?;
     let far: Arc<dyn Store> = match &target.location {
-        Location::Local(path) => return Ok(Arc::new(LocalStore::open(path)?.with_min_free(target.min_free_bytes))),
+        Location::Local(path) => {
+            let store = LocalStore::open(path)?.with_min_free(target.min_free_bytes);
+            return Ok(Arc::new(store.stamped_by(target.stamps.clone())));
+        }
         Location::Remote(remote) if remote.service == Service::Sftp => {
             Arc::new(SftpStore::open(remote, &target.remote)?)
         }

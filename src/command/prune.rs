@@ -3,11 +3,15 @@
 use clap::Args;
 use serde_json::json;
 
+use super::record::{Record, Watch};
+use super::session::Target;
+use super::workers::workers;
 use super::{Opened, Session};
 use crate::id::IdPrefix;
 use crate::operation::prune::{Others, PruneError, PruneOptions, PrunePlan, PruneStats, Waste, apply, plan};
 use crate::repository::RepositoryError;
 use crate::size::ByteSize;
+use crate::state::{Figures, Verb};
 use crate::store::StoreError;
 use crate::ui::text::{count, number, time_text};
 use crate::ui::{Exit, Failure};
@@ -102,36 +106,67 @@ impl PruneArgs {
         };
         let targets = session.targets(&[])?;
         let several = targets.len() > 1;
+        let record = (!self.dry_run).then(|| Record::begin(session, "prune"));
         let mut exit = Exit::Complete;
         for target in targets {
             if several && !session.screen.json {
                 session.screen.line(&format!("{} ({})", target.name, target.location));
             }
-            exit = exit.worst(match session.open(&target).and_then(|opened| prune(session, &opened, &rest)) {
+            let done = prune_and_record(session, &target, &rest, record.as_ref());
+            exit = exit.worst(match done {
                 Ok(done) => done,
-                Err(failure) if failure.exit == Exit::Interrupted || !several => return Err(failure),
+                Err(failure) if failure.exit == Exit::Interrupted || !several => {
+                    record.inspect(|record| record.end(failure.exit));
+                    return Err(failure);
+                }
                 Err(failure) => {
                     session.screen.failure(&failure);
                     failure.exit
                 }
             });
         }
+        record.inspect(|record| record.end(exit));
         Ok(exit)
     }
+}
+
+/// Opens and prunes one repository, and puts down how that ended.
+fn prune_and_record(
+    session: &Session,
+    target: &Target,
+    rest: &Rest,
+    record: Option<&Record<'_>>,
+) -> Result<Exit, Failure> {
+    let watch = Watch::start(session);
+    let pruned = session.open(target).and_then(|opened| prune(session, &opened, rest));
+    let (exit, figures) = match &pruned {
+        Ok(pruned) => (pruned.exit, pruned.figures),
+        Err(failure) => (failure.exit, Figures::default()),
+    };
+    if let Some(record) = record {
+        record.keep_of_repository(Verb::Prune, target, watch, exit, figures);
+    }
+    pruned.map(|pruned| pruned.exit)
+}
+
+/// What a prune came to.
+pub(super) struct Pruned {
+    pub(super) exit: Exit,
+    pub(super) figures: Figures,
 }
 
 /// Prunes one repository and says what was done.
 ///
 /// # Errors
 /// As they come.
-pub(super) fn prune(session: &Session, opened: &Opened, rest: &Rest) -> Result<Exit, Failure> {
+pub(super) fn prune(session: &Session, opened: &Opened, rest: &Rest) -> Result<Pruned, Failure> {
     let options = PruneOptions {
         max_unused: rest.max_unused,
         max_repack_bytes: rest.max_repack_bytes,
         others: rest.others,
         ignore_damaged: rest.ignore_damaged.clone(),
         despite_anomalies: rest.despite_anomalies,
-        threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 8),
+        threads: workers(8),
         interrupted: session.interrupted(),
     };
     let progress = session.screen.progress("prune");
@@ -140,7 +175,7 @@ pub(super) fn prune(session: &Session, opened: &Opened, rest: &Rest) -> Result<E
     if rest.dry_run {
         progress.finish();
         show_plan(session, opened, &planned);
-        return Ok(Exit::Complete);
+        return Ok(Pruned { exit: Exit::Complete, figures: Figures::default() });
     }
     let summary = Summary::of(&planned);
     let applied = apply(&opened.repository, planned, &options, &session.clock, &*progress);
@@ -158,7 +193,14 @@ pub(super) fn prune(session: &Session, opened: &Opened, rest: &Rest) -> Result<E
         failure
     })?;
     show_stats(session, opened, &summary, &stats);
-    Ok(if stats.without_room { Exit::Incomplete } else { Exit::Complete })
+    Ok(Pruned {
+        exit: if stats.without_room { Exit::Incomplete } else { Exit::Complete },
+        figures: Figures {
+            deleted_bytes: Some(stats.deleted_bytes),
+            repository_bytes: Some(summary.kept.1 + stats.copied_bytes + summary.waiting.1 + summary.marked_bytes),
+            ..Figures::default()
+        },
+    })
 }
 
 /// What of a plan is told after it was carried out.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::Global;
 use super::credentials::output_of_program;
 use super::opening::{Copies, store_opener};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, Stamps, SystemClock};
 use crate::crypto::{KeyFile, Passphrase};
 use crate::format::key_slot::Credential;
 use crate::profile::{self, Config, Environment, Given, Login, Origin};
@@ -29,9 +29,26 @@ pub struct Session {
     /// Where results go.
     pub screen: Screen,
     /// Time.
-    pub clock: SystemClock,
+    pub clock: Arc<dyn Clock>,
+    stamps: Option<Stamps>,
     global: Global,
     interrupted: Arc<AtomicBool>,
+    on_hangup: Vec<signal_hook::SigId>,
+}
+
+/// Whose time it is.
+#[derive(Clone)]
+pub struct Time {
+    /// What every decision is made by.
+    pub clock: Arc<dyn Clock>,
+    /// What local repositories stamp their files with; `None`: the machine does.
+    pub stamps: Option<Stamps>,
+}
+
+impl Default for Time {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock), stamps: None }
+    }
 }
 
 /// A repository of the session, open.
@@ -59,6 +76,8 @@ pub struct Target {
     pub login: Option<Login>,
     /// Whether it is the one that needs no configuration.
     pub embedded: bool,
+    /// What its files are stamped with, when that is not the machine's clock.
+    pub stamps: Option<Stamps>,
 }
 
 impl Target {
@@ -73,6 +92,7 @@ impl Target {
             remote: Settings::default(),
             login: None,
             embedded: false,
+            stamps: None,
         }
     }
 }
@@ -122,8 +142,8 @@ impl Session {
     ///
     /// # Errors
     /// When the configuration is wrong.
-    pub fn new(global: Global, screen: Screen) -> Result<Self, Failure> {
-        let mut session = Self::without_config(global, screen)?;
+    pub fn new(global: Global, screen: Screen, time: Time) -> Result<Self, Failure> {
+        let mut session = Self::without_config(global, screen, time)?;
         session.config = session.load_config()?;
         Ok(session)
     }
@@ -132,15 +152,27 @@ impl Session {
     ///
     /// # Errors
     /// When signals cannot be caught.
-    pub fn without_config(global: Global, screen: Screen) -> Result<Self, Failure> {
+    pub fn without_config(global: Global, screen: Screen, time: Time) -> Result<Self, Failure> {
         let interrupted = Arc::new(AtomicBool::new(false));
+        let mut on_hangup = Vec::new();
         for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
             // The second signal ends the program at once.
             let register = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&interrupted))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)));
-            register.map_err(|error| Failure::of(Exit::Failed, &error, "run the command again"))?;
+                .and_then(|end| Ok([end, signal_hook::flag::register(signal, Arc::clone(&interrupted))?]));
+            let ids = register.map_err(|error| Failure::of(Exit::Failed, &error, "run the command again"))?;
+            if signal == signal_hook::consts::SIGHUP {
+                on_hangup.extend(ids);
+            }
         }
-        Ok(Self { config: Config::default(), screen, clock: SystemClock, global, interrupted })
+        Ok(Self {
+            config: Config::default(),
+            screen,
+            clock: time.clock,
+            stamps: time.stamps,
+            global,
+            interrupted,
+            on_hangup,
+        })
     }
 
     /// Reads the configuration.
@@ -169,6 +201,20 @@ impl Session {
         Stop::when(self.stop_flag())
     }
 
+    /// From now on SIGHUP does not end the run, but sets this: the configuration is to be read again.
+    ///
+    /// # Errors
+    /// When signals cannot be caught.
+    pub fn reload_on_hangup(&self) -> Result<Arc<AtomicBool>, Failure> {
+        for id in &self.on_hangup {
+            signal_hook::low_level::unregister(*id);
+        }
+        let reload = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&reload))
+            .map_err(|error| Failure::of(Exit::Failed, &error, "run the command again"))?;
+        Ok(reload)
+    }
+
     /// Whether the user wants it to end.
     #[must_use]
     pub fn interrupted(&self) -> &AtomicBool {
@@ -192,7 +238,8 @@ impl Session {
         let names = if names.is_empty() { self.config.default_to() } else { names.to_vec() };
         if names.is_empty() {
             let location = Location::Local(data_folder()?.join("repository"));
-            return Ok(vec![Target { embedded: true, ..Target::plain(EMBEDDED, location) }]);
+            let stamps = self.stamps.clone();
+            return Ok(vec![Target { embedded: true, stamps, ..Target::plain(EMBEDDED, location) }]);
         }
         names.iter().map(|name| self.target(name)).collect()
     }
@@ -206,6 +253,7 @@ impl Session {
                 min_free_bytes: repository.min_free_bytes.unwrap_or(0),
                 remote: repository.remote.clone(),
                 login: repository.login.clone(),
+                stamps: self.stamps.clone(),
                 ..Target::plain(text, Location::parse(&repository.location, &here)?)
             });
         }
@@ -223,8 +271,21 @@ impl Session {
         let known = self.config.repositories.iter().find(|(_, known)| known.location == text);
         match (&location, known) {
             (Location::Remote(_), Some((name, _))) => Ok(Target { name: text.to_owned(), ..self.target(name)? }),
-            _ => Ok(Target::plain(text, location)),
+            _ => Ok(Target { stamps: self.stamps.clone(), ..Target::plain(text, location) }),
         }
+    }
+
+    /// Whether a target is one of the configuration, or the one that needs none: what is done with others is not
+    /// remembered.
+    #[must_use]
+    pub fn is_known(&self, target: &Target) -> bool {
+        self.is_known_name(&target.name)
+    }
+
+    /// As [`Self::is_known`], by its name.
+    #[must_use]
+    pub fn is_known_name(&self, name: &str) -> bool {
+        name == EMBEDDED || self.config.repositories.contains_key(name)
     }
 
     /// Opens the store of a target.
@@ -291,7 +352,7 @@ impl Session {
     /// # Errors
     /// As they come.
     pub fn index(&self, opened: &Opened) -> Result<Index, Failure> {
-        let index = Index::load(&opened.repository, Purpose::Read, &self.clock as &dyn Clock)?;
+        let index = Index::load(&opened.repository, Purpose::Read, &self.clock)?;
         for (_, reason) in index.damaged() {
             self.screen.warning(reason);
         }

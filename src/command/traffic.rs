@@ -16,7 +16,7 @@ pub(super) fn value(opened: &Opened) -> Value {
 
 /// Says it to those who want to know everything.
 pub(super) fn tell(session: &Session, opened: &Opened) {
-    if session.screen.verbosity == Verbosity::Verbose
+    if session.screen.verbosity >= Verbosity::Verbose
         && let Some(traffic) = opened.repository.store().traffic()
     {
         session.screen.note(&sentence(traffic));

@@ -407,7 +407,10 @@ mod tests {
                      sse, sse-kms-key, limit-upload, limit-download, retry-for, ssh-options, credentials-file, \
                      credentials-command, aws-profile, keep";
         assert_eq!(refused("[repository.a]\nzebra = 1").1, known);
-        assert_eq!(refused("zebra = 1").1, "known here: family, repository, defaults, schedule, profile, notify");
+        assert_eq!(
+            refused("zebra = 1").1,
+            "known here: family, repository, defaults, schedule, metrics, profile, notify"
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::dumps::{Container, HookUse, Moments, SqliteFile};
+use super::metrics::Metrics;
 use super::notify::Channel;
 use super::origin::{Origin, Origins};
 use super::schedule::{ProfileSchedule, Timetable};
@@ -29,6 +30,8 @@ pub struct Config {
     pub defaults: Defaults,
     /// When bk has work.
     pub schedule: Timetable,
+    /// Where the numbers for monitoring go.
+    pub metrics: Metrics,
     /// The profiles by name.
     pub profiles: BTreeMap<String, Profile>,
     /// Who hears how it went, by name.

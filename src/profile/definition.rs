@@ -11,6 +11,7 @@ use toml::{Table, Value};
 
 use super::config::{Config, Defaults, Family, Login, Profile, Repository, Shown};
 use super::dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
+use super::metrics::Metrics;
 use super::notify::{Address, Channel, ChannelKind, Http, Ready, Template, WebAddress};
 use crate::size::ByteSize;
 
@@ -125,6 +126,13 @@ fn defaults(defaults: &Defaults) -> Table {
         .put_some("scratch", optional(&defaults.scratch))
         .put_some("max-age", defaults.max_age.map(seconds))
         .put_moments(&defaults.moments)
+        .0
+}
+
+fn metrics(metrics: &Metrics) -> Table {
+    Section::default()
+        .put_some("textfile", optional(&metrics.textfile))
+        .put_some("listen", metrics.listen.map(|address| address.to_string()))
         .0
 }
 
@@ -342,6 +350,7 @@ impl Config {
             .put_some("repository", named(&self.repositories, repository))
             .put("defaults", defaults(&self.defaults))
             .put_some("schedule", self.schedule.table())
+            .put_some("metrics", Some(metrics(&self.metrics)).filter(|table| !table.is_empty()))
             .put_some("profile", named(&self.profiles, profile))
             .put_some("notify", named(&self.channels, channel))
             .0

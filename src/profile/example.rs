@@ -82,6 +82,12 @@ jitter = "10min"
 nice = 10
 io = "low"
 
+# Numbers for Prometheus; `bk config alerts` and `bk config dashboard` go with them.
+[metrics]
+textfile = "/var/lib/prometheus/node-exporter/bk.prom"
+# Served by `bk daemon`:
+listen = "127.0.0.1:9877"
+
 [profile.wiki]
 paths = ["/srv/wiki", "/etc/wiki"]
 # Patterns begin at each path: "cache/**" is /srv/wiki/cache and no other folder of that name.
@@ -353,5 +359,6 @@ mod tests {
         assert!(again.channels.keys().eq(config.channels.keys()));
         assert_eq!((again.family, again.defaults), (config.family, config.defaults));
         assert_eq!(again.schedule, config.schedule);
+        assert_eq!(again.metrics, config.metrics);
     }
 }

@@ -59,7 +59,7 @@ pub(super) struct Section {
 }
 
 /// Sections of the design that this version does not have.
-pub(super) const LATER_SECTIONS: &[&str] = &["keep", "metrics", "verify", "check", "hook", "hooks", "drill"];
+pub(super) const LATER_SECTIONS: &[&str] = &["keep", "verify", "check", "hook", "hooks", "drill"];
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { name, kind, about }
@@ -234,6 +234,16 @@ pub(super) const SECTIONS: &[Section] = &[
             key("jitter", Kind::Delay, "Each start is put off by a random time up to this; default \"0min\"."),
             key("nice", Kind::Whole(0, 19), "How much other programs go first, from 0 to 19; default 10."),
             key("io", Kind::Choice(&["idle", "low", "normal"]), "How the disks are shared; default \"low\"."),
+        ],
+        later: &[],
+    },
+    Section {
+        name: "metrics",
+        named: false,
+        about: "Where the numbers for monitoring go.",
+        keys: &[
+            key("textfile", Kind::Path, "File for the textfile collector of node_exporter; ends with .prom."),
+            key("listen", Kind::Text, "Where `bk daemon` serves /metrics and /health, such as \"127.0.0.1:9877\"."),
         ],
         later: &[],
     },

@@ -19,6 +19,7 @@ mod example;
 mod files;
 mod keep;
 mod keys;
+mod metrics;
 mod notify;
 mod origin;
 mod raw;
@@ -32,11 +33,12 @@ mod service;
 pub use check::profile_name_problem;
 pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, Shown, Warning};
 pub use detect::{Detect, EnvironmentKeys, Format, Keys, Names};
-pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, hooks_of_definition};
+pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, duration, hooks_of_definition};
 pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use files::{Environment, Given, candidates};
 pub use keys::nearest;
+pub use metrics::Metrics;
 pub use notify::{
     Address, Channel, ChannelKind, Email, Event, Hidden, Http, MailTls, Method, Ready, Template, WebAddress,
 };

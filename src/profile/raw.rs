@@ -10,8 +10,9 @@ use toml::Spanned;
 
 use super::dumps::{Container, RawCommand, RawDatabase, RawHook, RawQuiesce, RawSnapshot};
 use super::keep::RawKeep;
-use super::schedule::RawSchedule;
+use super::metrics::RawMetrics;
 use super::notify::RawNotify;
+use super::schedule::RawSchedule;
 use crate::size::ByteSize;
 
 /// A value and the bytes of the file it stands in.
@@ -30,6 +31,7 @@ pub(super) struct RawFile {
     pub repository: BTreeMap<String, Spanned<RawRepository>>,
     pub defaults: RawDefaults,
     pub schedule: RawSchedule,
+    pub metrics: RawMetrics,
     pub profile: BTreeMap<String, Spanned<RawProfile>>,
     pub notify: BTreeMap<String, Spanned<RawNotify>>,
 }
@@ -132,12 +134,13 @@ mod tests {
     fn the_table_of_keys_and_the_shape_have_the_same_names() {
         assert_eq!(
             fields::<RawFile>(),
-            ["defaults", "family", "notify", "profile", "repository", "schedule"]
+            ["defaults", "family", "metrics", "notify", "profile", "repository", "schedule"]
         );
         assert_eq!(fields::<RawFamily>(), keys("family"));
         assert_eq!(fields::<RawRepository>(), keys("repository"));
         assert_eq!(fields::<RawDefaults>(), keys("defaults"));
         assert_eq!(fields::<RawSchedule>(), keys("schedule"));
+        assert_eq!(fields::<RawMetrics>(), keys("metrics"));
         assert_eq!(fields::<RawProfile>(), keys("profile"));
         assert_eq!(fields::<RawNotify>(), keys("notify"));
     }

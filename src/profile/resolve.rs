@@ -9,6 +9,7 @@ use super::dumps::{Database, HookUse, Moments, RawCommand, Role, SqliteFile, Use
 use super::error::ConfigError;
 use super::files::{Environment, Given, Source, Text};
 use super::keep::RawKeep;
+use super::metrics::read_metrics;
 use super::notify::read_channel;
 use super::origin::{Origin, Origins};
 use super::raw::{RawDefaults, RawFamily, RawProfile, Tables};
@@ -27,6 +28,8 @@ pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Con
         read_defaults(text, &raw.defaults, &mut config)?;
         let mut scope = Scope::plain("schedule", text, &mut config.origins);
         read_schedule(&raw.schedule, &mut config.schedule, &mut scope)?;
+        let mut scope = Scope::plain("metrics", text, &mut config.origins);
+        read_metrics(&raw.metrics, &mut config.metrics, &mut scope)?;
         for (name, raw) in &raw.repository {
             let mut scope = Scope::named("repository", name, text, &mut config.origins);
             scope.claim("", raw.span())?;

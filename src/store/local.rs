@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags};
 
 use super::{Area, Listed, ObjectName, Store, StoreError, Upload};
+use crate::clock::Stamps;
 use crate::format::node::Timestamp;
 use crate::id::to_hex;
 
@@ -29,6 +30,7 @@ pub struct LocalStore {
 struct Folder {
     path: PathBuf,
     descriptor: OwnedFd,
+    stamps: Option<Stamps>,
 }
 
 impl Folder {
@@ -167,7 +169,7 @@ impl LocalStore {
                 error => StoreError::from_io("open", &location, &location, error.into()),
             }
         })?;
-        Ok(Folder { path: path.to_owned(), descriptor })
+        Ok(Folder { path: path.to_owned(), descriptor, stamps: None })
     }
 
     /// Opens the folder of a repository.
@@ -192,6 +194,15 @@ impl LocalStore {
     #[must_use]
     pub fn with_min_free(mut self, bytes: u64) -> Self {
         self.min_free_bytes = bytes;
+        self
+    }
+
+    /// Stamps every file with the time of this clock instead of the machine's.
+    #[must_use]
+    pub fn stamped_by(mut self, stamps: Option<Stamps>) -> Self {
+        if let Some(folder) = Arc::get_mut(&mut self.folder) {
+            folder.stamps = stamps;
+        }
         self
     }
 
@@ -372,7 +383,18 @@ impl LocalUpload {
         // Tells a later run that this one is alive; file systems without locks only lose the cleaning.
         // Who cleans holds it for a moment only.
         let _ = rustix::fs::flock(&file, FlockOperation::LockExclusive);
-        Ok(Self { folder, name, file, published: false })
+        let upload = Self { folder, name, file, published: false };
+        upload.stamp()?;
+        Ok(upload)
+    }
+
+    /// Gives the file the time of the clock that counts, when that is not the machine's.
+    fn stamp(&self) -> Result<(), StoreError> {
+        let Some(Stamps(clock)) = &self.folder.stamps else { return Ok(()) };
+        let now = clock.wall();
+        let time = rustix::fs::Timespec { tv_sec: now.seconds, tv_nsec: now.nanos.into() };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(&self.file, &times).map_err(|error| self.folder.error("write", &self.name, error))
     }
 }
 
@@ -388,6 +410,7 @@ impl Upload for LocalUpload {
     }
 
     fn finish(mut self: Box<Self>, name: &ObjectName) -> Result<Option<Bytes>, StoreError> {
+        self.stamp()?;
         self.file.sync_all().map_err(|error| self.folder.error("write", &name.to_string(), error))?;
         self.folder.publish(&self.name, name)?;
         self.published = true;

@@ -1,11 +1,13 @@
 //! How a command ends: the only place that makes exit codes.
 
 use crate::destination::DestinationError;
+use crate::metrics::MetricsError;
 use crate::operation::copy::CopyError;
 use crate::operation::prune::PruneError;
 use crate::profile::ConfigError;
 use crate::repository::RepositoryError;
 use crate::source::command::CommandError;
+use crate::state::StateError;
 use crate::store::{LocationError, StoreError};
 
 /// The exit code of a command, mildest first; the worst of several wins.
@@ -76,6 +78,26 @@ impl Exit {
             Self::NoRepository => (10, "There is no repository."),
             Self::WrongKey => (12, "Wrong password or key."),
             Self::Interrupted => (130, "Interrupted."),
+        }
+    }
+
+    /// In a word, for tables and programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Incomplete => "incomplete",
+            Self::Hook => "hook failed",
+            Self::Damage => "damage",
+            Self::Verification => "verification failed",
+            Self::Behind => "behind",
+            Self::Overdue => "overdue",
+            Self::Anomaly => "anomaly",
+            Self::NoRepository => "no repository",
+            Self::WrongKey => "wrong key",
+            Self::Interrupted => "interrupted",
         }
     }
 
@@ -190,6 +212,18 @@ impl From<StoreError> for Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::of(Exit::Usage, &error, error.hint().into_owned())
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        Self::of(Exit::Failed, &error, error.hint())
+    }
+}
+
+impl From<MetricsError> for Failure {
+    fn from(error: MetricsError) -> Self {
+        Self::of(Exit::Failed, &error, error.hint())
     }
 }
 

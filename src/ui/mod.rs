@@ -2,6 +2,7 @@
 
 mod bars;
 pub mod failure;
+mod journal;
 pub mod json;
 mod line;
 pub mod lines;
@@ -11,6 +12,7 @@ pub mod table;
 mod tally;
 pub mod text;
 mod ticker;
+mod told;
 
 pub use failure::{Exit, Failure};
 pub use lines::Lines;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::Failure;
 use super::bars::{Bars, Stage};
+use super::journal::{Matters, is_journal, weighed};
 use super::line::printable;
 use super::plain::Plain;
+use super::told::Told;
 use crate::progress::Progress;
 
 /// How much is said.
@@ -17,8 +19,10 @@ pub enum Verbosity {
     /// Progress and a summary.
     #[default]
     Normal,
-    /// Every entry too.
+    /// What is being done, too.
     Verbose,
+    /// Every entry, too.
+    Entries,
 }
 
 /// The terminal or whatever is in its place.
@@ -29,13 +33,15 @@ pub struct Screen {
     /// How much is said.
     pub verbosity: Verbosity,
     stage: Stage,
+    /// Whether standard error is read by the journal of systemd.
+    journal: bool,
 }
 
 impl Screen {
     /// Standard output and error of this process.
     #[must_use]
     pub fn new(json: bool, verbosity: Verbosity) -> Self {
-        Self { json, verbosity, stage: Stage::default() }
+        Self { json, verbosity, stage: Stage::default(), journal: !json && is_journal() }
     }
 
     /// Writes a line of a command's result to standard output.
@@ -63,7 +69,7 @@ impl Screen {
     /// A line for people that is not the result: standard error, unless `--quiet`.
     pub fn note(&self, text: &str) {
         if self.verbosity > Verbosity::Quiet {
-            self.error_line(text);
+            self.error_line(text, Matters::Info);
         }
     }
 
@@ -72,14 +78,16 @@ impl Screen {
         let text = printable(text.as_bytes());
         if self.json {
             let value = serde_json::json!({ "message_type": "error", "error": { "message": text } });
-            self.error_line(&value.to_string());
+            self.error_line(&value.to_string(), Matters::Warning);
         } else {
-            self.error_line(&format!("{} {text}", self.paint("warning:", "33")));
+            self.error_line(&format!("{} {text}", self.paint("warning:", "33")), Matters::Warning);
         }
     }
 
     /// Nobody may be listening any more; that is no reason to stop working.
-    fn error_line(&self, text: &str) {
+    fn error_line(&self, text: &str, matters: Matters) {
+        let weighed = self.journal.then(|| weighed(text, matters));
+        let text = weighed.as_deref().unwrap_or(text);
         let _ = self.stage.aside(|| std::io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
     }
 
@@ -93,15 +101,15 @@ impl Screen {
                 "causes": failure.causes,
                 "hint": failure.hint,
             });
-            self.error_line(&value.to_string());
+            self.error_line(&value.to_string(), Matters::Error);
             return;
         }
-        self.error_line(&format!("{} {}", self.paint("error:", "31"), failure.message));
+        self.error_line(&format!("{} {}", self.paint("error:", "31"), failure.message), Matters::Error);
         for cause in &failure.causes {
-            self.error_line(&format!("  because: {cause}"));
+            self.error_line(&format!("  because: {cause}"), Matters::Error);
         }
         if let Some(hint) = &failure.hint {
-            self.error_line(&format!("  {} {hint}", self.paint("hint:", "36")));
+            self.error_line(&format!("  {} {hint}", self.paint("hint:", "36")), Matters::Error);
         }
     }
 
@@ -117,6 +125,15 @@ impl Screen {
     /// Bars on a terminal, JSON lines for programs, a line now and then in a log, only warnings when quiet.
     #[must_use]
     pub fn progress(&self, what: &str) -> Arc<dyn Progress> {
+        let plain = self.plain_progress(what);
+        if self.verbosity < Verbosity::Verbose {
+            return plain;
+        }
+        let screen = self.clone();
+        Arc::new(Told::new(plain, what, self.verbosity == Verbosity::Entries, move |line| screen.note(line)))
+    }
+
+    fn plain_progress(&self, what: &str) -> Arc<dyn Progress> {
         let screen = self.clone();
         let warn = move |text: &str| screen.warning(text);
         if self.verbosity == Verbosity::Quiet {

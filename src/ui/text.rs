@@ -84,6 +84,17 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A time span in one unit, as people say it: `3 h`, `6 days`.
+#[must_use]
+pub fn coarse(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ ..120 => format!("{seconds} s"),
+        seconds @ ..7200 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
 /// Seconds from `start` to `end`.
 #[must_use]
 pub fn seconds_between(start: Timestamp, end: Timestamp) -> f64 {
@@ -201,6 +212,15 @@ mod tests {
         assert_eq!(rfc3339(noon), "2023-11-14T22:13:20.000000005Z");
         assert_eq!(rfc3339(Timestamp { seconds: i64::MAX, nanos: 0 }), "@9223372036854775807");
         assert_eq!(rfc3339(Timestamp { seconds: -1, nanos: 0 }), "1969-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn spans_are_told_in_one_unit() {
+        let cases =
+            [(-5, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (172_799, "47 h"), (172_800, "2 days")];
+        for (seconds, text) in cases {
+            assert_eq!(coarse(seconds), text);
+        }
     }
 
     #[test]

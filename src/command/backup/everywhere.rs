@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::tz::TimeZone;
 
+use super::outcome::Destination;
 use super::report::{report, report_behind, report_sibling};
 use super::{BackupArgs, Job};
 use crate::clock::Clock as _;
@@ -21,13 +22,14 @@ use crate::store::LocalStore;
 use crate::ui::{Exit, Failure};
 
 /// What a run came to, and its snapshot.
-type Done = (Exit, Option<String>);
+pub(super) type Done = (Exit, Option<String>);
 
 /// What is still to be done, and what came of the rest.
 struct Remaining<'a> {
     targets: Vec<Target>,
     behind: Vec<Failure>,
     done: Option<Done>,
+    destinations: &'a mut Vec<Destination>,
     /// Names of repositories whose servers did not answer.
     away: &'a mut BTreeSet<String>,
 }
@@ -41,6 +43,7 @@ impl Remaining<'_> {
             return Err(failure);
         }
         report_behind(session, name, &failure);
+        self.destinations.push(Destination::missed(name, Exit::Failed, &failure));
         self.behind.push(failure);
         Ok(())
     }
@@ -56,6 +59,7 @@ impl BackupArgs {
         job: &Job,
         plan: &Plan,
         away: &mut BTreeSet<String>,
+        destinations: &mut Vec<Destination>,
     ) -> Result<Done, Failure> {
         let mut targets = session.targets(&job.profile.to)?;
         let mut behind = Vec::new();
@@ -66,6 +70,7 @@ impl BackupArgs {
                     let hint = "check the network and the server";
                     let failure = Failure::new(Exit::Failed, "its server did not answer a moment ago", hint);
                     report_behind(session, &target.name, &failure);
+                    destinations.push(Destination::missed(&target.name, Exit::Behind, &failure));
                     behind.push(failure);
                 }
                 !is_away
@@ -74,11 +79,11 @@ impl BackupArgs {
         // Nearest first: what was put there is read again for the others.
         targets.sort_by_key(|target| target.location.local().is_none());
         if self.dry_run {
-            for left_out in targets.drain(1..) {
+            for left_out in targets.split_off(targets.len().min(1)) {
                 session.screen.note(&format!("{} is left out of a dry run", left_out.name));
             }
         }
-        let mut remaining = Remaining { targets, behind, done: None, away };
+        let mut remaining = Remaining { targets, behind, done: None, destinations, away };
         while !remaining.targets.is_empty() {
             let first = remaining.targets.remove(0);
             match open_or_create(session, &first) {
@@ -128,6 +133,8 @@ impl BackupArgs {
         if !went_on {
             exit = exit.worst(Exit::Hook);
         }
+        let first = Destination::first(&opened.name, exit, &stats);
+        remaining.destinations.push(first.clone());
         let (before, _) = remaining.done.take().unwrap_or((Exit::Complete, None));
         remaining.done = Some((exit.worst(before), stats.snapshot.map(|info| info.id.to_string())));
         let others = std::mem::take(&mut remaining.targets);
@@ -141,12 +148,16 @@ impl BackupArgs {
                     }
                     let failure = Failure::from(error);
                     report_sibling(session, &stats, Some(&failure));
+                    remaining.destinations.push(Destination::missed(&stats.name, Exit::Behind, &failure));
                     if failure.exit == Exit::Interrupted {
                         return Err(failure);
                     }
                     remaining.behind.push(failure);
                 }
-                None => report_sibling(session, &stats, None),
+                None => {
+                    report_sibling(session, &stats, None);
+                    remaining.destinations.push(Destination::sibling(&first, &stats));
+                }
             }
         }
         Ok(())

@@ -1,18 +1,26 @@
 //! `bk backup`
 
 mod everywhere;
+mod outcome;
 mod report;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
+pub(super) use outcome::{Destination, Outcome};
+
 use super::Session;
+use super::lock::{lock_wait, take_lock};
+use super::record::Record;
 use super::session::{host_name, user_name};
+use super::workers::workers;
 use crate::chunk::Class;
+use crate::clock::{Clock as _, Stopwatch};
 use crate::format::snapshot::is_valid_restore_name;
 use crate::job::{Moment, Plan, Surroundings, drop_nested, run_commands};
 use crate::operation::backup::{
@@ -21,13 +29,14 @@ use crate::operation::backup::{
 use crate::profile::{ChunkChoice, Profile};
 use crate::source::command::{CommandError, Program};
 use crate::source::exclude::Rules;
+use crate::state::Lock;
 use crate::ui::{Exit, Failure};
 
 /// Back up a profile, folders, files, or what a program prints
 ///
 /// A bare word is a profile of the configuration; a path has a `/` in it, such as ./photos. Several paths make one
 /// snapshot. Without a configuration a repository of your own is made on first use.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "Examples:
   bk backup ./photos                                 a folder, without any configuration
   bk backup wiki                                     the profile `wiki` of the configuration
@@ -62,6 +71,12 @@ pub struct BackupArgs {
     /// Do everything but store it
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// What has to be reached for the exit code 0
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t)]
+    require: Require,
+    /// How long to wait for another process that backs up the same profile
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = lock_wait)]
+    lock_wait: Duration,
     /// Make no snapshot when nothing has changed
     #[arg(long)]
     skip_if_unchanged: bool,
@@ -73,13 +88,51 @@ pub struct BackupArgs {
     argv: Vec<OsString>,
 }
 
+impl Require {
+    /// The exit code of a run, when no more than this has to be reached.
+    fn of(self, outcome: &Outcome) -> Exit {
+        let exit = outcome.exit();
+        let has_snapshot = outcome.destinations.iter().any(|destination| destination.snapshot.is_some());
+        let spared: &[Exit] = match self {
+            Self::Everywhere => &[],
+            Self::Complete => &[Exit::Behind, Exit::Anomaly],
+            Self::Snapshot => &[Exit::Behind, Exit::Anomaly, Exit::Incomplete, Exit::Hook],
+        };
+        if has_snapshot && spared.contains(&exit) { Exit::Complete } else { exit }
+    }
+}
+
 /// One snapshot to be made: a profile, or the paths of the command line.
-struct Job {
+pub(super) struct Job {
     profile: Profile,
     name: Option<String>,
 }
 
+impl Job {
+    /// The profile; `None` of paths.
+    pub(super) fn profile_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+/// What has to be reached for the exit code 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Require {
+    /// A complete snapshot in every repository.
+    #[default]
+    Everywhere,
+    /// A complete snapshot in one repository at least; the others may be behind.
+    Complete,
+    /// A snapshot, even one that lacks something.
+    Snapshot,
+}
+
 impl BackupArgs {
+    /// As `bk run` has them.
+    pub(super) fn of_run(lock_wait: Duration) -> Self {
+        Self { lock_wait, ..Self::default() }
+    }
+
     /// Backs up.
     ///
     /// # Errors
@@ -89,30 +142,69 @@ impl BackupArgs {
         let jobs = self.jobs(session)?;
         let surroundings = super::service::surroundings(session)?;
         recover(session, &surroundings)?;
+        let record = (!self.dry_run).then(|| Record::begin(session, "backup"));
         let mut exit = Exit::Complete;
-        let (alone, mut away) = (jobs.len() == 1, BTreeSet::new());
+        let (alone, mut away, mut failed) = (jobs.len() == 1, BTreeSet::new(), None);
         for job in jobs {
-            let done = self.run_job(session, &surroundings, &job, &mut away);
-            exit = exit.worst(match done {
-                Err(failure) if alone || failure.exit == Exit::Interrupted => return Err(failure),
-                // What is wrong with one profile does not keep the others from their backup.
-                Err(failure) => {
-                    session.screen.failure(&failure);
-                    failure.exit
+            let outcome = self.run_job(session, &surroundings, &job, &mut away);
+            if let Some(record) = &record {
+                outcome
+                    .done()
+                    .filter(|done| session.is_known_name(&done.repository))
+                    .for_each(|done| record.keep(&done));
+            }
+            let reached = self.require.of(&outcome);
+            match outcome.result {
+                Err(failure) if alone || failure.exit == Exit::Interrupted => {
+                    exit = failure.exit;
+                    failed = Some(failure);
+                    break;
                 }
-                Ok(exit) => exit,
-            });
+                // What is wrong with one profile does not keep the others from their backup.
+                Err(failure) => session.screen.failure(&failure),
+                Ok(_) => {}
+            }
+            exit = exit.worst(reached);
         }
-        Ok(exit)
+        if let Some(record) = record {
+            record.end(exit);
+        }
+        failed.map_or(Ok(exit), Err)
     }
 
-    /// One profile, to each of its repositories, with the commands around it.
-    fn run_job(
+    /// One profile, alone on this machine, to each of its repositories.
+    pub(super) fn run_job(
         &self,
         session: &Session,
         surroundings: &Surroundings,
         job: &Job,
         away: &mut BTreeSet<String>,
+    ) -> Outcome {
+        let (began, watch) = (session.clock.wall(), Stopwatch::start());
+        let mut destinations = Vec::new();
+        let result = self
+            .alone(session, job)
+            .and_then(|_lock| self.with_commands(session, surroundings, job, away, &mut destinations));
+        let seconds = watch.elapsed().as_secs_f64();
+        let mut outcome = Outcome { profile: job.name.clone(), began, seconds, result, destinations };
+        outcome.settle(&session.targets(&job.profile.to).unwrap_or_default());
+        outcome
+    }
+
+    /// Waits until no other process on this machine backs up the same profile.
+    fn alone(&self, session: &Session, job: &Job) -> Result<Option<Lock>, Failure> {
+        let Some(name) = job.name.as_ref().filter(|_| !self.dry_run) else { return Ok(None) };
+        take_lock(session, &format!("profile-{name}"), name, self.lock_wait).map(Some)
+    }
+
+    /// One profile, to each of its repositories, with the commands around it.
+    fn with_commands(
+        &self,
+        session: &Session,
+        surroundings: &Surroundings,
+        job: &Job,
+        away: &mut BTreeSet<String>,
+        destinations: &mut Vec<Destination>,
     ) -> Result<Exit, Failure> {
         let mut plan = super::service::plan(&job.profile, surroundings)?;
         if plan.stateless && plan.roots.is_empty() {
@@ -126,7 +218,7 @@ impl BackupArgs {
                 session.screen.note("hooks and dumps are left out of a dry run");
             }
             plan.hooks.clear();
-            return self.run_everywhere(session, surroundings, job, &plan, away).map(|(exit, _)| exit);
+            return self.run_everywhere(session, surroundings, job, &plan, away, destinations).map(|(exit, _)| exit);
         }
         let moments = [&session.config.defaults.moments, &job.profile.moments];
         let name = job.profile.name.as_str();
@@ -140,7 +232,7 @@ impl BackupArgs {
             }
         }
         if result.is_ok() {
-            result = self.run_everywhere(session, surroundings, job, &plan, away);
+            result = self.run_everywhere(session, surroundings, job, &plan, away, destinations);
         }
         let (outcome, snapshot) = match &result {
             Ok((Exit::Complete, snapshot)) => ("complete", snapshot.clone()),
@@ -236,7 +328,7 @@ impl BackupArgs {
             skip_if_unchanged: self.skip_if_unchanged,
             dry_run: self.dry_run,
             ignore_parent: self.force,
-            threads: std::thread::available_parallelism().map_or(2, usize::from).clamp(1, 16),
+            threads: workers(16),
             tables: plan.tables(),
             known_problems: plan.problems.clone(),
             hook_results: HookResults::default(),
@@ -277,7 +369,8 @@ fn is_path(word: &str) -> bool {
     word.contains('/') || word == "." || word == ".."
 }
 
-fn job_of_profile(session: &Session, word: &str) -> Result<Job, Failure> {
+/// The profile that a word means, of the configuration or built in.
+pub(super) fn job_of_profile(session: &Session, word: &str) -> Result<Job, Failure> {
     if let Some(profile) = super::service::profile(session, word) {
         return Ok(Job { name: Some(profile.name.clone()), profile });
     }
@@ -308,7 +401,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Sets going again what an earlier run that died has left standing.
-fn recover(session: &Session, surroundings: &Surroundings) -> Result<(), Failure> {
+pub(super) fn recover(session: &Session, surroundings: &Surroundings) -> Result<(), Failure> {
     let recovered = crate::job::recover(surroundings)
         .map_err(|error| Failure::of(Exit::Hook, &error, "look into the folder `quiesced` below the data folder"))?;
     if !recovered {

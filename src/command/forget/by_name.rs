@@ -63,7 +63,7 @@ impl ForgetArgs {
         }
         if self.prune {
             let rest = Rest { dry_run: self.dry_run, despite_anomalies: self.despite_anomalies, ..Rest::default() };
-            return prune(session, &opened, &rest);
+            return Ok(prune(session, &opened, &rest)?.exit);
         }
         Ok(Exit::Complete)
     }

@@ -1,6 +1,7 @@
 //! `bk forget`: letting go of snapshots by rules, or by name.
 
 mod by_name;
+mod nightly;
 mod show;
 
 use std::collections::BTreeSet;
@@ -8,8 +9,11 @@ use std::collections::BTreeSet;
 use clap::Args;
 use jiff::tz::TimeZone;
 
+pub(super) use nightly::forget_profile;
+
 use super::keep_args::KeepArgs;
 use super::prune::{Rest, prune};
+use super::record::{Record, Watch};
 use super::session::{Target, host_name};
 use super::{Opened, Session};
 use crate::clock::Clock as _;
@@ -17,6 +21,7 @@ use crate::id::IdPrefix;
 use crate::operation::forget::{ForgetOptions, Group, GroupPlan, Hold, Policy, forget, plan, simulate, unknown_tags};
 use crate::repository::Snapshots;
 use crate::retention::{Held, Span};
+use crate::state::{Figures, Verb};
 use crate::ui::text::line_text;
 use crate::ui::{Exit, Failure};
 
@@ -101,7 +106,9 @@ impl ForgetArgs {
         let several = targets.len() > 1;
         let mut exit = Exit::Complete;
         let mut found = Found::default();
+        let record = (!self.dry_run && self.simulate.is_none()).then(|| Record::begin(session, "forget"));
         for target in targets {
+            let watch = Watch::start(session);
             if several && !session.screen.json {
                 session.screen.line(&format!("{} ({})", target.name, target.location));
             }
@@ -110,6 +117,11 @@ impl ForgetArgs {
             } else {
                 self.by_name(session, &target, &ids, &mut found)
             };
+            let ended = done.as_ref().map_or_else(|failure| failure.exit, |exit| *exit);
+            if let Some(record) = &record {
+                record.keep_of_repository(Verb::Forget, &target, watch, ended, Figures::default());
+                record.end(ended.worst(exit));
+            }
             exit = exit.worst(match done {
                 Ok(done) => done,
                 Err(failure) if failure.exit == Exit::Interrupted || !several => return Err(failure),
@@ -219,7 +231,7 @@ impl ForgetArgs {
         show::plans(&session.screen, &opened.name, &plans, self.dry_run);
         if self.prune {
             let rest = Rest { dry_run: self.dry_run, despite_anomalies: self.despite_anomalies, ..Rest::default() };
-            exit = exit.worst(prune(session, &opened, &rest)?);
+            exit = exit.worst(prune(session, &opened, &rest)?.exit);
         }
         Ok(exit)
     }
@@ -244,19 +256,27 @@ impl ForgetArgs {
         let mut profiles: Vec<_> = groups.map(|group| group.profile).collect();
         profiles.sort();
         profiles.dedup();
-        for profile in profiles {
-            let keep = session.config.keep(profile.as_deref(), &opened.name);
-            for tag in unknown_tags(&keep, snapshots) {
-                let alone = crate::retention::Keep { tags: keep.tags.clone(), ..Default::default() } == keep;
-                let message = format!("`keep` wants snapshots tagged `{tag}`, and there is none in {}", opened.name);
-                if alone {
-                    return Err(Failure::usage(message, "check the tag in the configuration; nothing was forgotten"));
-                }
-                session.screen.warning(&message);
-            }
-        }
-        Ok(())
+        profiles.iter().try_for_each(|profile| check_configured_tags(session, profile.as_deref(), snapshots, opened))
     }
+}
+
+/// The same of the tags in the configuration: an error when they are all that keeps something.
+fn check_configured_tags(
+    session: &Session,
+    profile: Option<&str>,
+    snapshots: &Snapshots,
+    opened: &Opened,
+) -> Result<(), Failure> {
+    let keep = session.config.keep(profile, &opened.name);
+    for tag in unknown_tags(&keep, snapshots) {
+        let alone = crate::retention::Keep { tags: keep.tags.clone(), ..Default::default() } == keep;
+        let message = format!("`keep` wants snapshots tagged `{tag}`, and there is none in {}", opened.name);
+        if alone {
+            return Err(Failure::usage(message, "check the tag in the configuration; nothing was forgotten"));
+        }
+        session.screen.warning(&message);
+    }
+    Ok(())
 }
 
 /// The exit code that a held group gives.

@@ -213,6 +213,11 @@ impl<'a> FileReader<'a> {
                 Freshness::Changed
             }
         };
+        match freshness {
+            Freshness::New => self.shared.progress.entry("new", &task.path),
+            Freshness::Changed => self.shared.progress.entry("changed", &task.path),
+            Freshness::Unchanged => {}
+        }
         Ok(Some(EncodedEntry { encoded, name: node.name, file: Some(FileCount { size, freshness, read: true }) }))
     }
 

@@ -27,7 +27,7 @@ pub use siblings::{Sibling, SiblingStats, backup_with_siblings};
 pub use tables::{absent_table, empty_table, is_table};
 
 use crate::chunk::{CLASS_RULE, Chunker};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{Outcome, Root, Snapshot, Statistics};
 use crate::id::{RunId, SnapshotId};
@@ -80,6 +80,8 @@ pub struct BackupStats {
     pub start: Timestamp,
     /// When it ended.
     pub end: Timestamp,
+    /// How long dumps and other streams took, in seconds.
+    pub streams_seconds: f64,
     /// In what it was unlike those before it.
     pub anomalies: Vec<String>,
 }
@@ -167,7 +169,7 @@ impl Run<'_> {
             progress.total(counted.entries(), counted.total_bytes);
         }
         let compared = Compared::default();
-        let (roots, mut statistics) =
+        let (roots, mut statistics, streams_seconds) =
             self.gather(&index, &writer, streams, [&parent, &complete], &problems, &compared)?;
         // Measured with what was whole: an empty mount must not become the measure of the next night.
         if statistics.files == 0 && complete.as_ref().is_some_and(|complete| complete.snapshot.statistics.files > 0) {
@@ -188,6 +190,7 @@ impl Run<'_> {
             problems,
             start,
             end,
+            streams_seconds,
             anomalies: Vec::new(),
         };
         if cancel.load(Ordering::Relaxed) {
@@ -210,7 +213,8 @@ impl Run<'_> {
         Ok(stats)
     }
 
-    /// Reads the source and stores what is new; gives the roots of the snapshot.
+    /// Reads the source and stores what is new; gives the roots of the snapshot, what was counted, and how many seconds
+    /// the streams took.
     fn gather(
         &self,
         index: &Index,
@@ -219,7 +223,7 @@ impl Run<'_> {
         [parent, complete]: [&Option<SnapshotInfo>; 2],
         problems: &Problems,
         compared: &Compared,
-    ) -> Result<(Vec<Root>, Statistics), BackupError> {
+    ) -> Result<(Vec<Root>, Statistics, f64), BackupError> {
         let Self { repository, options, clock, progress, cancel, .. } = *self;
         let threads = options.threads.max(1);
         let names = Names::of_this_machine();
@@ -245,7 +249,9 @@ impl Run<'_> {
             let sealing: Vec<_> = (0..threads).map(|_| scope.spawn(|| writer.seal_segments())).collect();
             let finishing: Vec<_> = (0..FINISHERS).map(|_| scope.spawn(|| writer.finish_packs())).collect();
             // What programs print comes first: a dump must never refer to files that were read before it.
+            let (any, watch) = (!streams.is_empty(), Stopwatch::start());
             let gathered = file::read_streams(&shared, streams).and_then(|streamed| {
+                let seconds = if any { watch.elapsed().as_secs_f64() } else { 0.0 };
                 let (substitutes, wrong) = options.after_streams.map(|after| after()).unwrap_or_default();
                 for problem in wrong {
                     problems.add(&problem.kind, &problem.path, problem.message);
@@ -258,7 +264,7 @@ impl Run<'_> {
                     statistics.read_bytes += size;
                     roots.push(root);
                 }
-                Ok((roots, statistics))
+                Ok((roots, statistics, seconds))
             });
             writer.close_queue(threads);
             let mut sound = true;
@@ -280,14 +286,14 @@ impl Run<'_> {
         if cancel.load(Ordering::Relaxed) {
             return Err(RepositoryError::Interrupted.into());
         }
-        let (roots, statistics) = gathered?;
+        let (roots, statistics, seconds) = gathered?;
         if roots.is_empty() && problems.has("dump") {
             return Err(BackupError::NoDump(problems.describe_roots()));
         }
         if roots.is_empty() {
             return Err(BackupError::NoSource(problems.describe_roots()));
         }
-        Ok((roots, statistics))
+        Ok((roots, statistics, seconds))
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, bounded};
 
 use super::{BackupError, BackupOptions, BackupStats, Run, Stream};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::id::{RunId, SnapshotId};
 use crate::operation::copy::transfer::{LANES, Transfer};
 use crate::operation::copy::{CopyError, CopyStats, copy};
@@ -45,6 +45,8 @@ pub struct SiblingStats {
     pub stored_bytes: u64,
     /// What it lacked of earlier runs.
     pub caught_up: CopyStats,
+    /// How long it took, in seconds.
+    pub seconds: f64,
     /// Why it is behind; what was stored is used by the next run.
     pub behind: Option<CopyError>,
 }
@@ -90,7 +92,12 @@ pub fn backup_with_siblings(
                 let (tell, told) = bounded(1);
                 let following = Following { first: repository, follower, run, clock, progress: &watch, cancel };
                 let name = sibling.name.clone();
-                (tell, name, scope.spawn(move || following.follow(sibling, &told)))
+                let watch = Stopwatch::start();
+                let follow = move || {
+                    let stats = following.follow(sibling, &told);
+                    SiblingStats { seconds: watch.elapsed().as_secs_f64(), ..stats }
+                };
+                (tell, name, scope.spawn(follow))
             })
             .collect();
         let first = Run { repository, options, id: run, followers: &followers, clock, progress, cancel };
@@ -113,7 +120,15 @@ pub fn backup_with_siblings(
 
 impl SiblingStats {
     fn of(name: String) -> Self {
-        Self { name, snapshot: None, packs: 0, stored_bytes: 0, caught_up: CopyStats::default(), behind: None }
+        Self {
+            name,
+            snapshot: None,
+            packs: 0,
+            stored_bytes: 0,
+            caught_up: CopyStats::default(),
+            seconds: 0.0,
+            behind: None,
+        }
     }
 }
 

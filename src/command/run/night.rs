@@ -1,0 +1,171 @@
+//! One night: profile after profile into its repositories, then each repository once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::{Pruned, Report, Step};
+use crate::command::backup::{BackupArgs, Job, Outcome};
+use crate::command::forget::forget_profile;
+use crate::command::prune::{Rest, prune};
+use crate::command::record::{Record, Watch};
+use crate::command::session::Target;
+use crate::command::{Opened, Session};
+use crate::job::Surroundings;
+use crate::state::{Figures, Verb};
+use crate::ui::{Exit, Failure};
+
+/// A run takes longer than usual when it takes so many times as long…
+const SLOW_FACTOR: f64 = 3.0;
+/// …and so many seconds more.
+const SLOW_SECONDS: f64 = 60.0;
+
+/// What has been done so far.
+pub(super) struct Night<'a> {
+    session: &'a Session,
+    record: &'a Record<'a>,
+    surroundings: &'a Surroundings,
+    args: &'a BackupArgs,
+    keep_all: bool,
+    /// Repositories whose servers did not answer.
+    away: BTreeSet<String>,
+    /// Repositories that something was put into, and those of them that are open.
+    reached: BTreeMap<String, Target>,
+    open: BTreeMap<String, Opened>,
+    steps: Vec<Step>,
+    pruned: Vec<Pruned>,
+}
+
+impl<'a> Night<'a> {
+    /// A night that has just begun.
+    pub fn new(
+        session: &'a Session,
+        record: &'a Record<'a>,
+        surroundings: &'a Surroundings,
+        args: &'a BackupArgs,
+        keep_all: bool,
+    ) -> Self {
+        Self {
+            session,
+            record,
+            surroundings,
+            args,
+            keep_all,
+            away: BTreeSet::new(),
+            reached: BTreeMap::new(),
+            open: BTreeMap::new(),
+            steps: Vec::new(),
+            pruned: Vec::new(),
+        }
+    }
+
+    /// Backs up a profile, and forgets what no rule keeps of it where that worked.
+    pub fn profile(&mut self, job: &Job) {
+        let Some(name) = job.profile_name().map(str::to_owned) else { return };
+        self.session.screen.note(&format!("{name}:"));
+        let outcome = self.args.run_job(self.session, self.surroundings, job, &mut self.away);
+        if let Err(failure) = &outcome.result {
+            self.session.screen.failure(failure);
+        }
+        let slow = self.slow(&name, &outcome);
+        outcome.done().for_each(|done| self.record.keep(&done));
+        let mut step = Step { outcome, slow, forgotten: Vec::new() };
+        for repository in step.reached() {
+            let targets = self.session.targets(std::slice::from_ref(&repository)).unwrap_or_default();
+            self.reached.extend(targets.into_iter().map(|target| (target.name.clone(), target)));
+            if !self.keep_all && !self.session.is_interrupted() {
+                let held = self.forget(&name, &repository);
+                step.forgotten.push((repository, held));
+            }
+        }
+        self.steps.push(step);
+    }
+
+    /// What took much longer than usual.
+    fn slow(&self, name: &str, outcome: &Outcome) -> Vec<String> {
+        let took_long = |destination: &crate::command::backup::Destination| {
+            let repository = &destination.repository;
+            let usual = self.record.with(|state, _| state.usual_seconds(Verb::Backup, name, repository))??;
+            let slow = destination.seconds > usual * SLOW_FACTOR && destination.seconds > usual + SLOW_SECONDS;
+            let dumps = (destination.dumps_seconds > destination.seconds / 2.0)
+                .then(|| format!(", {} of it for dumps", crate::ui::text::duration(destination.dumps_seconds)));
+            slow.then(|| {
+                format!(
+                    "{repository}: {} instead of {}{}",
+                    crate::ui::text::duration(destination.seconds),
+                    crate::ui::text::duration(usual),
+                    dumps.unwrap_or_default()
+                )
+            })
+        };
+        outcome.destinations.iter().filter_map(took_long).collect()
+    }
+
+    fn forget(&mut self, name: &str, repository: &str) -> Result<Exit, Failure> {
+        let watch = Watch::start(self.session);
+        let session = self.session;
+        let forgotten = self.opened(repository).and_then(|opened| forget_profile(session, opened, name));
+        let (exit, figures) = match &forgotten {
+            Ok(done) => (done.exit, done.figures),
+            Err(failure) => (failure.exit, Figures::default()),
+        };
+        self.record.keep(&watch.done(Verb::Forget, Some(name), repository, exit, figures, None));
+        let screen = &session.screen;
+        match forgotten {
+            Ok(done) => {
+                if let Some((why, hint)) = done.held {
+                    screen.warning(&format!("nothing of {name} is forgotten in {repository}: {why}; {hint}"));
+                } else if let Some(gone) = done.figures.forgotten_snapshots.filter(|gone| *gone > 0) {
+                    let kept = done.figures.kept_snapshots.unwrap_or(0);
+                    screen.note(&format!("{gone} old snapshots forgotten in {repository}, {kept} kept"));
+                }
+                Ok(done.exit)
+            }
+            Err(failure) => {
+                screen.failure(&failure);
+                Err(failure)
+            }
+        }
+    }
+
+    /// A repository, opened once a night.
+    fn opened(&mut self, name: &str) -> Result<&Opened, Failure> {
+        if !self.open.contains_key(name) {
+            let target = self.reached.get(name).cloned();
+            let target = target.map_or_else(|| self.session.target(name), Ok)?;
+            let opened = self.session.open(&target)?;
+            self.open.insert(name.to_owned(), opened);
+        }
+        self.open.get(name).ok_or_else(|| Failure::usage(format!("{name} is not open"), "run it again"))
+    }
+
+    /// Takes away what no snapshot needs, in every repository that was reached.
+    pub fn prune(&mut self) {
+        if self.keep_all {
+            return;
+        }
+        let names: Vec<String> = self.reached.keys().cloned().collect();
+        for name in names {
+            if self.session.is_interrupted() {
+                return;
+            }
+            let (session, watch) = (self.session, Watch::start(self.session));
+            session.screen.note(&format!("pruning {name}:"));
+            let pruned = self.opened(&name).and_then(|opened| prune(session, opened, &Rest::default()));
+            let (exit, figures, failure) = match pruned {
+                Ok(pruned) => (pruned.exit, pruned.figures, None),
+                Err(failure) => {
+                    session.screen.failure(&failure);
+                    (failure.exit, Figures::default(), Some(failure))
+                }
+            };
+            let message = failure.as_ref().map(Failure::in_one_line);
+            self.record.keep(&watch.done(Verb::Prune, None, &name, exit, figures, message.clone()));
+            self.pruned.push(Pruned { repository: name, exit, figures, seconds: watch.seconds(), message });
+        }
+    }
+
+    /// What the night came to.
+    pub fn report(self, seconds: f64) -> Report {
+        let interrupted = self.session.is_interrupted();
+        Report { steps: self.steps, pruned: self.pruned, seconds, interrupted }
+    }
+}

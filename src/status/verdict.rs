@@ -1,0 +1,78 @@
+//! How one profile stands in one repository, in one word.
+
+use super::{Limit, Seen};
+use crate::clock::Timestamp;
+use crate::state::Done;
+
+/// Exit codes of a run as they are remembered, and what each says here.
+const INCOMPLETE: [u8; 2] = [3, 4];
+const BEHIND: u8 = 7;
+const STRANGE: u8 = 9;
+
+/// How a profile stands in a repository, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The newest complete snapshot is as new as it should be.
+    Fine,
+    /// Another repository has a newer one.
+    Behind,
+    /// The repository could not be asked; what is remembered was fine.
+    Unreachable,
+    /// The last run was not complete.
+    Incomplete,
+    /// The newest is unlike those before it, and nobody has said that this is right.
+    Anomaly,
+    /// The last run failed.
+    Failed,
+    /// There is no complete snapshot.
+    Never,
+    /// The newest complete snapshot is too old.
+    Overdue,
+}
+
+impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Fine,
+        Self::Behind,
+        Self::Unreachable,
+        Self::Incomplete,
+        Self::Anomaly,
+        Self::Failed,
+        Self::Never,
+        Self::Overdue,
+    ];
+
+    /// From the newest complete snapshot and the last run.
+    #[must_use]
+    pub fn of(complete: Option<&Seen>, last: Option<&Done>, limit: Limit, now: Timestamp) -> Self {
+        let Some(complete) = complete else { return Self::Never };
+        if limit.is_over(complete.start, now) {
+            return Self::Overdue;
+        }
+        // A run on another machine, or one that is not remembered, may have come after it.
+        let later = last.filter(|done| done.began >= complete.start.seconds);
+        match later.map(|done| (done.exit, done.snapshot.is_some())) {
+            _ if complete.strange => Self::Anomaly,
+            None | Some((0 | STRANGE, _)) => Self::Fine,
+            Some((BEHIND, _)) => Self::Behind,
+            Some((exit, true)) if INCOMPLETE.contains(&exit) => Self::Incomplete,
+            Some(_) => Self::Failed,
+        }
+    }
+
+    /// The word for people and programs.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Fine => "fine",
+            Self::Behind => "behind",
+            Self::Unreachable => "unreachable",
+            Self::Incomplete => "incomplete",
+            Self::Anomaly => "anomaly",
+            Self::Failed => "failed",
+            Self::Never => "never",
+            Self::Overdue => "overdue",
+        }
+    }
+}

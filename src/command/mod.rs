@@ -38,6 +38,7 @@ mod siblings;
 mod snapshots;
 mod stats;
 mod status;
+mod systemd;
 mod traffic;
 mod workers;
 
@@ -133,6 +134,7 @@ pub enum Command {
     Profile(profile::ProfileArgs),
     Daemon(daemon::DaemonArgs),
     Config(config::ConfigArgs),
+    Systemd(systemd::SystemdArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
 }
@@ -167,6 +169,7 @@ impl Command {
             Self::Key(command) => command.run(session),
             Self::Profile(args) => args.run(session),
             Self::Config(args) => args.run(session),
+            Self::Systemd(args) => args.run(session),
             Self::Completions(args) => args.run(session),
             Self::Man(args) => args.run(session),
         }

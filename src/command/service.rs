@@ -46,7 +46,7 @@ pub(super) fn home() -> Option<PathBuf> {
     std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute())
 }
 
-fn hooks_folder() -> PathBuf {
+pub(super) fn hooks_folder() -> PathBuf {
     std::env::var_os("BK_HOOKS_DIR").map_or_else(|| PathBuf::from(SYSTEM_FOLDER), PathBuf::from)
 }
 

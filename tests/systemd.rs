@@ -240,6 +240,8 @@ fn what_is_not_scheduled_any_more_goes_with_the_next_install_and_all_with_remove
     assert!(out.contains("removed") && !bench.path("units/bk-check.timer").exists(), "{out}");
     assert_eq!(bench.units().len(), 3);
     std::fs::write(bench.path("units/other.service"), "[Service]\n").unwrap();
+    // Whatever has become of the configuration.
+    std::fs::write(bench.path("bk.toml"), "nonsense").unwrap();
     bench.expect(0, &["systemd", "remove", "--folder", folder]);
     assert_eq!(bench.units(), [bench.path("units/other.service")]);
 }

@@ -177,7 +177,11 @@ impl Command {
 
     /// Whether it acts on what is configured; the others also work while the configuration is wrong.
     const fn needs_config(&self) -> bool {
-        !matches!(self, Self::Config(_) | Self::Completions(_) | Self::Man(_))
+        match self {
+            Self::Config(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Systemd(args) => args.needs_config(),
+            _ => true,
+        }
     }
 }
 

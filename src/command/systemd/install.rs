@@ -1,8 +1,10 @@
 //! Units on disk: written whole or not at all, and only where bk wrote before or nothing was.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -10,7 +12,11 @@ use super::super::Session;
 use super::super::session::variable;
 use super::unit::Unit;
 use super::{Setting, is_ours_or_missing, is_root, next, say_next};
+use crate::source::command::{CommandError, Program};
 use crate::ui::{Exit, Failure};
+
+/// systemd that does not answer any more is not waited for.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// Every name that a unit of bk can have.
 const NAMES: [&str; 5] = ["bk.timer", "bk-check.timer", "bk.service", "bk-check.service", "bk-failed@.service"];
@@ -47,13 +53,17 @@ fn is_running(user: bool) -> bool {
 /// Runs a program of systemd; the error is what it said.
 fn run(program: &str, user: bool, arguments: &[&str]) -> Result<(), String> {
     let user = user.then_some("--user");
-    let mut command = Command::new(program);
-    command.args(user).args(arguments).stdin(Stdio::null());
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Err(error.to_string()),
-    }
+    let words = std::iter::once(program).chain(user).chain(arguments.iter().copied());
+    let argv: Vec<OsString> = words.map(OsString::from).collect();
+    let said = |error: CommandError| match error.stderr().map(str::trim).filter(|text| !text.is_empty()) {
+        Some(text) => text.to_owned(),
+        None => Failure::from(error).in_one_line(),
+    };
+    let started = Program { argv: &argv, time_limit: Some(TIME_LIMIT), ..Default::default() }.start(|_| {});
+    let mut running = started.map_err(said)?;
+    // What it prints is of no interest; how it ends is told by `finish`.
+    let _ = std::io::copy(&mut running, &mut std::io::sink());
+    running.finish().map(drop).map_err(said)
 }
 
 fn systemctl(user: bool, arguments: &[&str]) -> Result<(), Failure> {

@@ -110,6 +110,11 @@ impl Setting {
 }
 
 impl SystemdArgs {
+    /// Units can be removed whatever has become of the configuration.
+    pub(super) const fn needs_config(&self) -> bool {
+        !matches!(self.what, What::Remove { .. })
+    }
+
     /// Does it.
     ///
     /// # Errors

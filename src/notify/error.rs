@@ -94,10 +94,12 @@ pub enum NotifyError {
         problem: String,
     },
     /// The program of the user failed.
-    #[error("[notify.{channel}]: the program failed")]
+    #[error("[notify.{channel}]: the program failed{}", said(words))]
     Program {
         /// Name of the channel.
         channel: String,
+        /// The last line that it wrote to its standard error.
+        words: String,
         /// Why.
         source: CommandError,
     },
@@ -108,6 +110,13 @@ fn said(words: &str) -> String {
 }
 
 impl NotifyError {
+    /// The message for where it is known already which channel it is about.
+    #[must_use]
+    pub fn without_channel(&self) -> String {
+        let text = self.to_string();
+        text.split_once("]: ").map_or(text.clone(), |(_, rest)| rest.to_owned())
+    }
+
     /// The next step for the user, printed under the message as `hint: …`.
     #[must_use]
     pub fn hint(&self) -> String {

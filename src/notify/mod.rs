@@ -171,6 +171,12 @@ impl Sender {
     }
 
     fn tell(&self, channel: &Channel, what: What<'_>) -> Result<String, NotifyError> {
+        let plain = what.notice().map(Notice::plain);
+        let what = match (what, &plain) {
+            (What::Notice(_), Some(plain)) => What::Notice(plain),
+            (What::Test(_), Some(plain)) => What::Test(plain),
+            (what, _) => what,
+        };
         match &channel.kind {
             ChannelKind::Program(command) => program::tell(&channel.name, command, what, &self.patience),
             ChannelKind::Email(email) => email::tell(&channel.name, email, what, &self.patience),

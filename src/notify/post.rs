@@ -153,11 +153,9 @@ fn value(name: &str, notice: &Notice, what: What<'_>) -> String {
         "event" => what.word().to_owned(),
         "severity" => ready::severity(event).to_owned(),
         "priority" => ready::priority(event).to_string(),
-        "host" => line(&notice.host, 60),
-        "profile" => worst.and_then(|entry| entry.profile.as_deref()).map(|text| line(text, 60)).unwrap_or_default(),
-        "repository" => {
-            worst.and_then(|entry| entry.repository.as_deref()).map(|text| line(text, 60)).unwrap_or_default()
-        }
+        "host" => notice.host.clone(),
+        "profile" => worst.and_then(|entry| entry.profile.clone()).unwrap_or_default(),
+        "repository" => worst.and_then(|entry| entry.repository.clone()).unwrap_or_default(),
         "time" => notice.time(),
         "exit" => notice.exit.unwrap_or_default().to_string(),
         "seconds" => format!("{:.1}", notice.seconds.filter(|seconds| seconds.is_finite()).unwrap_or_default()),

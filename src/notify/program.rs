@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 
+use super::secret::LONGEST_WORDS;
+use super::words::line;
 use super::{NotifyError, Patience, What, ready};
 use crate::source::command::{CommandError, Input, Program};
 
@@ -15,7 +17,11 @@ pub(super) fn tell(
     patience: &Patience,
 ) -> Result<String, NotifyError> {
     let Some(notice) = what.notice() else { return Ok(String::new()) };
-    let failed = |source: CommandError| NotifyError::Program { channel: channel.to_owned(), source };
+    let failed = |source: CommandError| {
+        let last = source.stderr().unwrap_or_default().lines().rfind(|line| !line.trim().is_empty());
+        let words = line(last.unwrap_or_default(), LONGEST_WORDS);
+        NotifyError::Program { channel: channel.to_owned(), words, source }
+    };
     let argv: Vec<OsString> = command.iter().map(OsString::from).collect();
     let first =
         |of: fn(&super::Entry) -> Option<&String>| notice.entries.iter().find_map(of).cloned().unwrap_or_default();

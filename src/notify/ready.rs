@@ -1,9 +1,10 @@
-//! What the services that bk knows understand, each as its own documentation has it.
+//! What the services that bk knows understand, each as its own documentation has it. Notices come here plain, see
+//! `Notice::plain`.
 
 use serde_json::{Value, json};
 
 use super::notice::rfc3339;
-use super::words::{cut, line};
+use super::words::cut;
 use super::{Entry, Event, Notice, What};
 use crate::clock::Timestamp;
 
@@ -121,16 +122,16 @@ fn alert(notice: &Notice, event: Event, entry: &Entry, ends: String) -> Value {
     let mut labels = json!({
         "alertname": alert_name(event),
         "severity": severity(event),
-        "host": line(&notice.host, 60),
+        "host": notice.host,
     });
     for (name, value) in [("profile", &entry.profile), ("repository", &entry.repository)] {
         if let Some(value) = value {
-            labels[name] = line(value, 60).into();
+            labels[name] = value.as_str().into();
         }
     }
-    let mut annotations = json!({ "summary": line(&entry.text, 500) });
+    let mut annotations = json!({ "summary": entry.text });
     if let Some(hint) = &entry.hint {
-        annotations["description"] = line(hint, 500).into();
+        annotations["description"] = hint.as_str().into();
     }
     json!({ "labels": labels, "annotations": annotations, "startsAt": notice.time(), "endsAt": ends })
 }

@@ -11,8 +11,8 @@ use super::words::line;
 /// More is no secret but a mistake, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// The longest of a server's words that are repeated, in characters.
-const LONGEST_WORDS: usize = 200;
+/// The longest of somebody else's words that are repeated, in characters.
+pub(super) const LONGEST_WORDS: usize = 200;
 
 /// The bytes of a file that a channel names.
 pub(super) fn file(channel: &str, key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, NotifyError> {

@@ -6,6 +6,9 @@ use crate::size::ByteSize;
 /// The longest text of an entry, in characters.
 const LONGEST_TEXT: usize = 500;
 
+/// The longest name of a machine, a profile or a repository, in characters.
+const LONGEST_NAME: usize = 60;
+
 /// The longest title, in characters: more is not shown anywhere.
 const LONGEST_TITLE: usize = 150;
 
@@ -48,8 +51,8 @@ impl Entry {
 
     /// What happened, in a few words; `None` when it says itself what it is about.
     fn phrase(&self) -> Option<String> {
-        let name = line(self.name()?, 60);
-        let repository = self.repository.as_deref().map(|repository| line(repository, 60));
+        let name = line(self.name()?, LONGEST_NAME);
+        let repository = self.repository.as_deref().map(|repository| line(repository, LONGEST_NAME));
         Some(match self.event {
             Event::Failed => format!("{name} failed"),
             Event::Damage => format!("damage in {}", repository.unwrap_or(name)),
@@ -70,7 +73,7 @@ impl Entry {
     fn lines(&self) -> Vec<String> {
         let mut text = line(&self.text, LONGEST_TEXT);
         if let Some(profile) = self.profile.as_deref().filter(|profile| !text.contains(*profile)) {
-            text = format!("{}: {text}", line(profile, 60));
+            text = format!("{}: {text}", line(profile, LONGEST_NAME));
         }
         let hint = self.hint.as_deref().map(|hint| format!("  {}", line(hint, LONGEST_TEXT)));
         std::iter::once(text).chain(hint.filter(|hint| !hint.trim().is_empty())).collect()
@@ -86,7 +89,7 @@ fn listed(names: &[String]) -> String {
 
 fn distinct<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in entries.filter_map(Entry::name).map(|name| line(name, 60)) {
+    for name in entries.filter_map(Entry::name).map(|name| line(name, LONGEST_NAME)) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -118,7 +121,7 @@ impl Notice {
     /// What happened where, in one line of at most 150 characters: `nas: plex failed`.
     #[must_use]
     pub fn title(&self) -> String {
-        cut(&format!("{}: {}", line(&self.host, 60), self.headline()), LONGEST_TITLE)
+        cut(&format!("{}: {}", line(&self.host, LONGEST_NAME), self.headline()), LONGEST_TITLE)
     }
 
     fn headline(&self) -> String {
@@ -148,6 +151,24 @@ impl Notice {
         format!("{many} backups {}: {}", verb(&told), listed(&names))
     }
 
+    /// The same without what could end a line, move a cursor or be endless. Programs and templates get that too.
+    pub(super) fn plain(&self) -> Self {
+        let name = |name: &String| line(name, LONGEST_NAME);
+        let entry = |entry: &Entry| Entry {
+            event: entry.event,
+            profile: entry.profile.as_ref().map(name),
+            repository: entry.repository.as_ref().map(name),
+            text: line(&entry.text, LONGEST_TEXT),
+            hint: entry.hint.as_deref().map(|hint| line(hint, LONGEST_TEXT)),
+        };
+        Self {
+            host: name(&self.host),
+            entries: self.entries.iter().map(entry).collect(),
+            table: self.table.as_deref().map(|table| rows(table).join("\n")),
+            ..self.clone()
+        }
+    }
+
     /// One line an entry, worst first, with its hint indented under it.
     #[must_use]
     pub fn body(&self) -> String {
@@ -169,12 +190,16 @@ impl Notice {
         }
         if let Some(table) = &self.table {
             lines.push(String::new());
-            let plain = |one: char| if one.is_control() || is_invisible(one) { ' ' } else { one };
-            // A table is in columns: its spaces stay.
-            lines.extend(table.lines().map(|row| cut(&row.chars().map(plain).collect::<String>(), LONGEST_TEXT)));
+            lines.extend(rows(table));
         }
         lines.join("\n")
     }
+}
+
+/// The lines of a table. It is in columns: its spaces stay.
+fn rows(table: &str) -> Vec<String> {
+    let plain = |one: char| if one.is_control() || is_invisible(one) { ' ' } else { one };
+    table.lines().map(|row| cut(&row.chars().map(plain).collect::<String>(), LONGEST_TEXT)).collect()
 }
 
 fn took(seconds: f64) -> String {

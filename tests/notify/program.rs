@@ -44,8 +44,8 @@ fn one_that_does_not_read_its_input_is_fine_and_one_that_fails_is_told() {
         sender().deliver(&channel(&format!("kind = \"program\"\ncommand = [\"{program}\"]")), &failed())
     };
     tell("exec true").unwrap();
-    let error = tell("exit 7").unwrap_err();
-    assert_eq!(error.to_string(), "[notify.one]: the program failed");
+    let error = tell("echo first >&2; printf 'no modem\\033[1m\\n\\n' >&2; exit 7").unwrap_err();
+    assert_eq!(error.to_string(), "[notify.one]: the program failed: no modem [1m");
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.ends_with("failed with exit code 7"), "{cause}");
     let begin = Instant::now();

@@ -154,6 +154,20 @@ fn a_webhook_without_a_template_gets_everything_as_json() {
 }
 
 #[test]
+fn programs_too_get_texts_that_are_one_line_and_not_endless() {
+    let server = WebServer::new([]);
+    let bad = format!("a\u{1b}[31m\r\nb\u{202e}{}", "y".repeat(5000));
+    let told = bk::notify::Entry { hint: Some(bad.clone()), ..entry(Event::Failed, &bad, &bad) };
+    let told = Notice { host: bad.clone(), table: Some(format!("x   y\n{bad}")), ..notice(vec![told]) };
+    sender().deliver(&channel(&format!("kind = \"webhook\"\nurl = \"{}\"", server.url("/"))), &told).unwrap();
+    let got = server.only();
+    assert!(got.body.len() < 10_000 && !got.body.contains("\\u001b") && !got.body.contains('\u{202e}'), "{}", got.body);
+    let json = got.json();
+    assert!(json["entries"][0]["text"].as_str().unwrap().starts_with("a [31m b yyy"), "{json}");
+    assert!(json["table"].as_str().unwrap().starts_with("x   y\n"), "{json}");
+}
+
+#[test]
 fn a_template_of_the_users_is_filled_and_what_is_wrong_with_it_is_told() {
     let (server, folder) = (WebServer::new([]), tempfile::tempdir().unwrap());
     let with = |name: &str, text: &str| {

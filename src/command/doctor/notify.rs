@@ -5,7 +5,6 @@ use crate::clock::Clock as _;
 use crate::command::Session;
 use crate::command::session::host_name;
 use crate::notify::{NotifyError, Sender};
-use crate::ui::Failure;
 
 /// Sends a test to every channel.
 pub(super) fn told(session: &Session) -> Vec<Group> {
@@ -23,10 +22,9 @@ fn finding(answer: Result<String, NotifyError>) -> Finding {
     match answer {
         Ok(answer) => Finding::ok("test", format!("sent: {answer}")),
         Err(error) => {
-            let hint = error.hint();
-            // The causes are a part of what is wrong: there is no other place for them here.
-            let failure = Failure::of(crate::ui::Exit::Failed, &error, hint.as_str());
-            Finding::new(Level::Problem, "test", failure.in_one_line(), hint)
+            let source = std::error::Error::source(&error).map(|source| format!("; {source}")).unwrap_or_default();
+            let message = format!("{}{source}", error.without_channel());
+            Finding::new(Level::Problem, "test", message, error.hint())
         }
     }
 }

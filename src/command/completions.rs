@@ -4,6 +4,7 @@ use clap::Args;
 use clap_complete::Shell;
 
 use super::Session;
+use super::guide::{GUIDES, Guide};
 use crate::ui::{Exit, Failure};
 
 /// Print a script that completes commands and flags in a shell
@@ -32,7 +33,19 @@ impl CompletionsArgs {
 fn script(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut super::definition(), "bk", &mut script);
+    if shell == Shell::Fish {
+        script.extend(guides_for_fish().into_bytes());
+    }
     script
+}
+
+/// What clap_complete leaves out for this shell: the values of an argument that has no flag.
+fn guides_for_fish() -> String {
+    let line = |guide: &Guide| {
+        let title = guide.title().replace('\'', "\\'");
+        format!("complete -c bk -n \"__fish_bk_using_subcommand help\" -f -a {} -d '{title}'\n", guide.name)
+    };
+    GUIDES.iter().map(line).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `bk man`
 //!
-//! Pages of section 1 are made from what clap knows; the pages on the format and the configuration are written by hand.
+//! Pages of section 1 are made from what clap knows, those of guides from their text; the pages on the format and the
+//! configuration are written by hand.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
 use super::Session;
+use super::guide::{GUIDES, see_also};
 use crate::ui::{Exit, Failure};
 
 const BY_HAND: [(&str, &str); 4] = [
@@ -96,6 +98,7 @@ fn built() -> Command {
 pub(super) fn pages() -> Vec<(String, Vec<u8>)> {
     let root = built();
     let mut pages: Vec<_> = BY_HAND.iter().map(|(name, page)| ((*name).to_owned(), page.as_bytes().to_vec())).collect();
+    pages.extend(GUIDES.iter().map(|guide| (guide.page_name(), guide.page())));
     add_pages(&root, true, &mut pages);
     pages
 }
@@ -114,6 +117,7 @@ fn page(command: Command, root: bool) -> Vec<u8> {
     let has_commands = command.has_subcommands();
     let variables = if root { variables(&command) } else { Vec::new() };
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_uppercase();
+    let is_help = command.get_name() == "help";
     // Not clap_mangen's own title: it leaves out the empty date, and what follows would be taken for it.
     let title = format!(".TH {name} 1 \"\" \"bk {}\" \"Backups with bk\"\n", env!("CARGO_PKG_VERSION"));
     let man = Man::new(command);
@@ -137,10 +141,11 @@ fn page(command: Command, root: bool) -> Vec<u8> {
     }
     add_list(&mut roff, "EXIT STATUS", exit_status());
     roff.control("SH", ["SEE ALSO"]);
-    let above = if root { vec![] } else { vec![bold("bk"), roman("(1), ")] };
-    let others =
-        [bold("bk.toml"), roman("(5), "), bold("bk-hook"), roman("(7), "), bold("bk-repository"), roman("(7)")];
-    roff.text(above.into_iter().chain(others).collect::<Vec<_>>());
+    let named = |name: &str, section| (name.to_owned(), section);
+    let above = (!root).then(|| named("bk", "1"));
+    let others = [named("bk.toml", "5"), named("bk-hook", "7"), named("bk-repository", "7")];
+    let guides = GUIDES.iter().map(|guide| (guide.reference(), "7")).filter(|_| root || is_help);
+    roff.text(see_also(above.into_iter().chain(others).chain(guides)));
     let _ = roff.to_writer(&mut page);
     page
 }

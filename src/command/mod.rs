@@ -14,6 +14,8 @@ mod doctor;
 mod dump;
 mod find;
 mod forget;
+mod guide;
+mod help;
 mod init;
 mod keep_args;
 mod key;
@@ -137,6 +139,7 @@ pub enum Command {
     Systemd(systemd::SystemdArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
+    Help(help::HelpArgs),
 }
 
 impl Command {
@@ -172,13 +175,14 @@ impl Command {
             Self::Systemd(args) => args.run(session),
             Self::Completions(args) => args.run(session),
             Self::Man(args) => args.run(session),
+            Self::Help(args) => args.run(session),
         }
     }
 
     /// Whether it acts on what is configured; the others also work while the configuration is wrong.
     const fn needs_config(&self) -> bool {
         match self {
-            Self::Config(_) | Self::Completions(_) | Self::Man(_) => false,
+            Self::Config(_) | Self::Completions(_) | Self::Man(_) | Self::Help(_) => false,
             Self::Systemd(args) => args.needs_config(),
             _ => true,
         }

@@ -239,3 +239,32 @@ fn damaged_packs_are_not_handed_on_and_what_can_be_read_of_them_is() {
     bench.restores("usb");
     bench.expect(0, &["--repo", "usb", "check", "--read-data"]);
 }
+
+#[test]
+fn a_bare_machine_opens_the_bucket_with_what_the_recovery_kit_says() {
+    let bench = Bench::new(true);
+    bench.expect(0, &["init"]);
+    bench.expect(0, &["backup", "wiki"]);
+    let page = bench.expect(0, &["key", "recovery-kit"]);
+    let start = |line: &&str| line.trim_start().starts_with("bk-key-1-");
+    let key: Vec<&str> = page.lines().skip_while(|line| !start(line)).take(3).collect();
+    std::fs::write(bench.path("recovery.key"), key.join("\n")).unwrap();
+    let bare = bench.path("bare");
+    std::fs::create_dir(&bare).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_bk")).parent().unwrap();
+    let said = |line: &&str| line.starts_with("export ") || line.starts_with("bk --repo s3://");
+    let script: Vec<&str> = page.lines().map(str::trim).filter(said).collect();
+    assert_eq!(script.len(), 5, "{page}");
+    let script = script
+        .join("\n")
+        .replace("KEY_ID=...", &format!("KEY_ID={}", bench::s3_server::KEY_ID))
+        .replace("ACCESS_KEY=...", &format!("ACCESS_KEY={}", bench::s3_server::SECRET))
+        .replace("/tmp/restore", bench.path("back").to_str().unwrap());
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-euc", &script]).env_clear().current_dir(bench.folder.path());
+    shell.env("PATH", format!("{}:/usr/bin:/bin", program.display())).env("HOME", &bare).env("BK_DATA_DIR", &bare);
+    let output = shell.env("BK_CONFIG", "/dev/null").output().unwrap();
+    assert!(output.status.success(), "{}\n{script}", String::from_utf8_lossy(&output.stderr));
+    let restored = bench.path("back/wiki").join(bench.path("source").strip_prefix("/").unwrap());
+    assert_eq!(files(&restored), files(&bench.path("source")));
+}

@@ -82,7 +82,9 @@ impl Guide {
         let mut after_item = false;
         for block in self.blocks() {
             let is_item = matches!(block, Block::Item(_));
-            if !lines.is_empty() && !(after_item && is_item) {
+            // Items of a list stand together.
+            let goes_on = lines.is_empty() || after_item && is_item;
+            if !goes_on {
                 lines.push(String::new());
             }
             match block {

@@ -31,7 +31,7 @@ fn exit_status() -> Vec<(String, String)> {
 }
 
 /// Environment variables that no flag of the same meaning lists.
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     ("BK_PASSWORD", "The password itself. A file or a program is safer: other processes may see the environment."),
     ("BK_DATA_DIR", "Where the repository lies that needs no configuration, with its key and the state of bk."),
     (
@@ -42,6 +42,7 @@ const ENVIRONMENT: [(&str, &str); 6] = [
         "AWS_ACCESS_KEY_ID",
         "With AWS_SECRET_ACCESS_KEY, opens a bucket of which the configuration does not say what does.",
     ),
+    ("AWS_REGION", "With AWS_ENDPOINT_URL, says where a bucket is that is not in the configuration."),
     ("NO_COLOR", "No colours when this is not empty."),
     ("TERM", "No bars and no colours when this is dumb or not set."),
 ];

@@ -9,13 +9,14 @@ use zeroize::Zeroizing;
 use super::Session;
 use super::create::write_secret;
 use super::key::{SlotMaker, short};
-use super::session::host_name;
+use super::session::{Target, host_name};
 use super::siblings::Siblings;
 use crate::clock::Clock;
 use crate::crypto::KeyFile;
 use crate::format::key_slot::Credential;
 use crate::repository::RepositoryError;
-use crate::store::ObjectName;
+use crate::store::location::Service;
+use crate::store::{Location, ObjectName};
 use crate::ui::text::time_text;
 use crate::ui::{Exit, Failure};
 
@@ -34,7 +35,21 @@ pub struct RecoveryKitArgs {
 struct Place {
     name: String,
     location: String,
+    /// What of a bucket its location does not say, as variables.
+    variables: Vec<String>,
     slot: ObjectName,
+}
+
+/// What whoever stands before a bare machine has to say of a bucket beside its location.
+fn variables(target: &Target) -> Vec<String> {
+    let is_bucket = matches!(&target.location, Location::Remote(remote)
+        if matches!(remote.service, Service::S3 | Service::B2));
+    if !is_bucket {
+        return Vec::new();
+    }
+    let said = [("AWS_REGION", &target.remote.region), ("AWS_ENDPOINT_URL", &target.remote.endpoint)];
+    let said = said.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", quoted(value.as_ref()?))));
+    said.chain(["AWS_ACCESS_KEY_ID=...", "AWS_SECRET_ACCESS_KEY=..."].map(str::to_owned)).collect()
 }
 
 impl RecoveryKitArgs {
@@ -52,7 +67,8 @@ impl RecoveryKitArgs {
         for (target, opened) in &siblings.open {
             match maker.add(&opened.repository) {
                 Ok(slot) => {
-                    places.push(Place { name: target.name.clone(), location: target.location.to_string(), slot });
+                    let (name, location) = (target.name.clone(), target.location.to_string());
+                    places.push(Place { name, location, variables: variables(target), slot });
                 }
                 Err(error) => {
                     let failure = Failure::from(error);
@@ -135,7 +151,7 @@ WHAT THIS PAGE DOES NOT DO
 
 fn list(places: &[Place], unreached: &[String]) -> String {
     let mut list = String::new();
-    for Place { name, location, slot } in places {
+    for Place { name, location, slot, .. } in places {
         let shown = if name == location { String::new() } else { format!("{name}: ") };
         let _ = writeln!(list, "    {shown}{location}   (key slot {})", short(slot));
     }
@@ -147,7 +163,12 @@ fn list(places: &[Place], unreached: &[String]) -> String {
 
 fn commands(places: &[Place]) -> String {
     let mut commands = String::new();
-    for Place { location, .. } in places {
+    for Place { location, variables, .. } in places {
+        if !variables.is_empty() {
+            commands
+                .push_str("\n        # The access key: make a new one on the page of the provider when it is lost.\n");
+            variables.iter().for_each(|one| commands.push_str(&format!("        export {one}\n")));
+        }
         let start = format!("        bk --repo {} --key-file recovery.key", quoted(location));
         let _ = write!(commands, "\n{start} snapshots\n{start} restore latest --to /tmp/restore\n");
     }
@@ -172,7 +193,7 @@ mod tests {
     fn the_key_typed_from_the_page_is_the_key_of_the_slot() {
         let key = KeyFile::generate().unwrap();
         let slot = ObjectName::Plain(Area::Keys, ObjectId([0xab; 32]));
-        let places = [Place { name: "ssd".into(), location: "/mnt/my disk/bk".into(), slot }];
+        let places = [Place { name: "ssd".into(), location: "/mnt/my disk/bk".into(), variables: Vec::new(), slot }];
         let page = page(&places, &["b2".into()], &key.groups(), "today");
         let typed: Vec<_> = page.lines().skip_while(|line| !line.contains("bk-key-1-")).take(3).collect();
         assert!(KeyFile::parse(&typed.join("\n")).unwrap().matches(&key), "{typed:?}");

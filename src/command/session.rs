@@ -15,6 +15,7 @@ use crate::crypto::{KeyFile, Passphrase};
 use crate::format::key_slot::Credential;
 use crate::profile::{self, Config, Environment, Given, Login, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
+use crate::store::location::Service;
 use crate::store::remote::Settings;
 use crate::store::{Location, Stop, Store};
 use crate::ui::{Exit, Failure, Screen};
@@ -271,7 +272,10 @@ impl Session {
         let known = self.config.repositories.iter().find(|(_, known)| known.location == text);
         match (&location, known) {
             (Location::Remote(_), Some((name, _))) => Ok(Target { name: text.to_owned(), ..self.target(name)? }),
-            _ => Ok(Target { stamps: self.stamps.clone(), ..Target::plain(text, location) }),
+            _ => {
+                let remote = bucket_of_environment(&location);
+                Ok(Target { stamps: self.stamps.clone(), remote, ..Target::plain(text, location) })
+            }
         }
     }
 
@@ -443,6 +447,18 @@ fn environment(global: &Global) -> Environment {
         key_file: path(&global.key_file, "--key-file", "BK_KEY_FILE"),
         password_file: path(&global.password_file, "--password-file", "BK_PASSWORD_FILE"),
         password_command: command,
+    }
+}
+
+/// What the environment says of a bucket that is not configured, in the words of other programs for buckets: whoever
+/// stands before a bare machine has no configuration.
+fn bucket_of_environment(location: &Location) -> Settings {
+    let is_bucket = matches!(location, Location::Remote(remote) if matches!(remote.service, Service::S3 | Service::B2));
+    let said = |name: &str| std::env::var(name).ok().filter(|value| is_bucket && !value.is_empty());
+    Settings {
+        region: said("AWS_REGION").or_else(|| said("AWS_DEFAULT_REGION")),
+        endpoint: said("AWS_ENDPOINT_URL_S3").or_else(|| said("AWS_ENDPOINT_URL")),
+        ..Settings::default()
     }
 }
 

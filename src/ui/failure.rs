@@ -81,6 +81,12 @@ impl Exit {
         }
     }
 
+    /// The one with this number.
+    #[must_use]
+    pub fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
+    }
+
     /// In a word, for tables and programs.
     #[must_use]
     pub const fn word(self) -> &'static str {

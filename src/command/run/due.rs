@@ -22,7 +22,11 @@ fn job_name(profile: &str) -> String {
 /// # Errors
 /// When it cannot be read when they were last run.
 pub(in crate::command) fn due(session: &Session) -> Result<Vec<String>, Failure> {
-    let state = State::look(&data_folder()?)?;
+    // Where nothing is remembered, all is due: better once too often.
+    let state = State::look(&data_folder()?).unwrap_or_else(|error| {
+        session.screen.warning(&format!("{}; so everything is due", Failure::from(error).in_one_line()));
+        None
+    });
     let now = session.clock.wall();
     let mut due = Vec::new();
     for profile in session.config.profiles.values() {

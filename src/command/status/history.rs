@@ -55,7 +55,7 @@ pub(super) fn show(session: &Session, state: Option<&State>, profile: &str, limi
 }
 
 fn outcome(run: &Done) -> String {
-    let word = Exit::ALL.into_iter().find(|exit| exit.code() == run.exit).map_or("unknown", Exit::word);
+    let word = Exit::of_code(run.exit).map_or("unknown", Exit::word);
     match &run.message {
         Some(message) => format!("{word}: {}", line_text(message)),
         None => word.to_owned(),

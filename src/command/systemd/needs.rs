@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Setting;
 use crate::hook::BUILT_IN;
-use crate::profile::{Config, HookUse, Login, Profile, Role};
+use crate::profile::{ChannelKind, Config, HookUse, Login, Profile, Role};
 use crate::store::Location;
 
 /// What a unit is for.
@@ -67,6 +67,16 @@ impl Needs {
         }
         needs.local |= config.repositories.is_empty();
         needs.writable.extend(setting.data.clone());
+        // Its folder, not the file: it is replaced by another one.
+        let numbers = config.metrics.textfile.as_deref().and_then(Path::parent);
+        needs.writable.extend(numbers.map(Path::to_owned));
+        for (name, channel) in &config.channels {
+            if matches!(channel.kind, ChannelKind::Program(_)) {
+                needs.open.push(format!("[notify.{name}] runs a program of yours"));
+            } else {
+                needs.remote = true;
+            }
+        }
         if work == Work::Run {
             needs.add_profiles(config, setting);
         }

@@ -87,7 +87,7 @@ pub(super) fn command(work: Work, setting: &Setting) -> Vec<String> {
     }
     let rest: &[&str] = match work {
         Work::Run => &["run"],
-        Work::Check => &["check"],
+        Work::Check => &["check", "--notify"],
         Work::Failed => &["status", "--notify", "--unit"],
     };
     words.extend(rest.iter().map(|word| (*word).to_owned()));

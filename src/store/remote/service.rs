@@ -174,14 +174,14 @@ fn s3(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -
         (Service::B2, None, None) => {
             return Err(Wrong(
                 "needs the region of its bucket",
-                "say `region = \"eu-central-003\"` in its section of bk.toml; the page of your buckets shows it",
+                "say `region = \"eu-central-003\"` in its section of bk.toml, or AWS_REGION; the page of your buckets shows it",
             ));
         }
         (_, None, Some(region)) => (format!("https://s3.{region}.amazonaws.com"), region),
         (_, None, None) => {
             return Err(Wrong(
                 "needs the region of its bucket, or the endpoint of its server",
-                "say `region = \"eu-central-1\"`, or `endpoint = \"https://…\"`, in its section of bk.toml",
+                "say `region = \"eu-central-1\"`, or `endpoint = \"https://…\"`, in its section of bk.toml, or AWS_REGION",
             ));
         }
         // Most servers of one's own sign for this one, or for none.

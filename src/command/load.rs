@@ -1,5 +1,6 @@
 //! `bk restore NAME --database DB --to …`: a dump into a server, or an SQLite database to its place.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -9,9 +10,10 @@ use serde_json::json;
 
 use super::look::read_ahead;
 use super::{Opened, Session};
-use crate::format::node::{NodeKind, TableRows};
+use crate::format::node::{Node, NodeKind, TableRows};
 use crate::format::snapshot::Snapshot;
-use crate::job::{DUMPS, LoadError, Server, decoded, hook_of, is_of_server, load};
+use crate::hook::Facts;
+use crate::job::{DUMPS, LoadError, Server, Surroundings, decoded, hook_of, is_of_server, load};
 use crate::operation::dump::{self, DumpError};
 use crate::operation::list::{Located, Step, roots, walk};
 use crate::repository::{BlobReader, Index, ReadAhead, RepositoryError, SnapshotInfo};
@@ -109,34 +111,8 @@ impl Load<'_> {
         }
         let surroundings = super::service::surroundings(self.session)?;
         let profile = self.info.snapshot.profile.clone().unwrap_or_default();
-        let scratch = super::service::scratch(self.session)?;
-        let ahead = read_ahead(self.session, self.opened, index, [&entry.node], &scratch)?;
-        let mut reader = BlobReader::new(&self.opened.repository, index)?.with_ahead(ahead.as_ref());
-        let progress = self.session.screen.progress("load");
-        progress.phase("loading", Some(*size));
-        let interrupted = self.session.interrupted();
-        let write = |out: &mut dyn Write| {
-            let mut told = Told { out, progress: &*progress };
-            dump::file(&mut reader, &entry.node, &mut told, interrupted).map(drop)
-        };
-        let loaded = ReadAhead::while_working(ahead.as_ref(), || {
-            load(&surroundings, &profile, &server, stream, self.replace, write)
-        });
-        progress.finish();
-        let facts = loaded.map_err(|error| match error {
-            LoadError::Hook(error) => {
-                let exit = if error.is_interrupted() { Exit::Interrupted } else { Exit::Hook };
-                let mut failure = Failure::of(exit, &error, error.hint());
-                failure.causes.extend(error.last_words());
-                if !self.replace && failure.causes.iter().any(|cause| cause.contains("not empty")) {
-                    failure.hint =
-                        Some("load into another database, or add --replace to lose what is in this one".into());
-                }
-                failure
-            }
-            LoadError::NoWay(_) => Failure::of(Exit::Hook, &error, "restore with --to DIR and load the dump by hand"),
-            LoadError::Source(error) => dump_failed(error),
-        })?;
+        let from = (self.session, self.opened, index);
+        let facts = stream_into(from, &surroundings, &profile, &server, (stream, &entry.node), self.replace)?;
         for warning in &facts.warnings {
             self.session.screen.warning(warning);
         }
@@ -153,16 +129,15 @@ impl Load<'_> {
     }
 
     /// Says how what was loaded compares with what was counted when it was dumped.
-    fn compare(&self, stream: &str, expected: &[TableRows], loaded: &std::collections::BTreeMap<String, u64>) -> Exit {
+    fn compare(&self, stream: &str, expected: &[TableRows], loaded: &BTreeMap<String, u64>) -> Exit {
         let screen = &self.session.screen;
-        let differs = |table: &&TableRows| loaded.get(&table.table) != Some(&table.rows);
-        let differing: Vec<&TableRows> = expected.iter().filter(differs).collect();
+        let differing = differing(expected, loaded);
         let total: u64 = loaded.values().sum();
         let exit = if differing.is_empty() { Exit::Complete } else { Exit::Verification };
         if screen.json {
             screen.json_line(&json!({
                 "message_type": "summary", "snapshot_id": self.info.id.to_string(), "stream": stream,
-                "rows": loaded, "rows_expected": expected.iter().map(|one| (one.table.clone(), one.rows)).collect::<std::collections::BTreeMap<_, _>>(),
+                "rows": loaded, "rows_expected": expected.iter().map(|one| (one.table.clone(), one.rows)).collect::<BTreeMap<_, _>>(),
                 "verified": (!expected.is_empty()).then_some(differing.is_empty()), "code": exit.code(),
             }));
             return exit;
@@ -291,6 +266,48 @@ impl Load<'_> {
     }
 }
 
+/// The tables that have not as many rows as they had when they were dumped.
+pub(super) fn differing<'a>(expected: &'a [TableRows], loaded: &BTreeMap<String, u64>) -> Vec<&'a TableRows> {
+    expected.iter().filter(|table| loaded.get(&table.table) != Some(&table.rows)).collect()
+}
+
+/// Loads one dump into one server; gives what its hook counted.
+pub(super) fn stream_into(
+    (session, opened, index): (&Session, &Opened, &Index),
+    surroundings: &Surroundings,
+    profile: &str,
+    server: &Server,
+    (stream, node): (&str, &Node),
+    replace: bool,
+) -> Result<Facts, Failure> {
+    let size = if let NodeKind::File { size, .. } = node.kind { size } else { 0 };
+    let ahead = read_ahead(session, opened, index, [node], &surroundings.scratch)?;
+    let mut reader = BlobReader::new(&opened.repository, index)?.with_ahead(ahead.as_ref());
+    let progress = session.screen.progress("load");
+    progress.phase("loading", Some(size));
+    let interrupted = session.interrupted();
+    let write = |out: &mut dyn Write| {
+        let mut told = Told { out, progress: &*progress };
+        dump::file(&mut reader, node, &mut told, interrupted).map(drop)
+    };
+    let loaded =
+        ReadAhead::while_working(ahead.as_ref(), || load(surroundings, profile, server, stream, replace, write));
+    progress.finish();
+    loaded.map_err(|error| match error {
+        LoadError::Hook(error) => {
+            let exit = if error.is_interrupted() { Exit::Interrupted } else { Exit::Hook };
+            let mut failure = Failure::of(exit, &error, error.hint());
+            failure.causes.extend(error.last_words());
+            if !replace && failure.causes.iter().any(|cause| cause.contains("not empty")) {
+                failure.hint = Some("load into another database, or add --replace to lose what is in this one".into());
+            }
+            failure
+        }
+        LoadError::NoWay(_) => Failure::of(Exit::Hook, &error, "restore with --to DIR and load the dump by hand"),
+        LoadError::Source(error) => dump_failed(error),
+    })
+}
+
 /// What SQLite keeps beside a database.
 fn sidecars(database: &Path) -> impl Iterator<Item = PathBuf> {
     let name = database.as_os_str().to_owned();
@@ -301,7 +318,7 @@ fn sidecars(database: &Path) -> impl Iterator<Item = PathBuf> {
     })
 }
 
-fn dump_failed(error: DumpError) -> Failure {
+pub(super) fn dump_failed(error: DumpError) -> Failure {
     let hint = "run `bk check --read-data`; what was loaded so far is not whole";
     Failure::of(Exit::Failed, &error, hint)
 }

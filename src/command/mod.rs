@@ -32,6 +32,7 @@ mod record;
 mod recovery_kit;
 mod restore;
 mod restore_note;
+mod rollback;
 mod run;
 pub mod select;
 mod service;

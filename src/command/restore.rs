@@ -9,6 +9,7 @@ use serde_json::json;
 use super::load::Load;
 use super::look::read_ahead;
 use super::record::{Record, Watch};
+use super::rollback::RollBack;
 use super::select::{FilterArgs, Selector};
 use super::session::data_folder;
 use super::workers::workers;
@@ -28,6 +29,11 @@ use crate::ui::{Exit, Failure};
 ///
 /// Everything is put below DIR in a folder of the profile's name, under the full paths it came from. Nothing outside
 /// that folder is touched. Running the same restore again completes one that was interrupted.
+///
+/// With --in-place the service itself goes back to what it was: its files and its databases, or nothing. Everything is
+/// checked first. Then what `quiesce` of the profile names is stopped, the present state becomes a snapshot with the tag
+/// before-rollback, files and databases are replaced, and what was stopped goes on. Excluded files and other file
+/// systems are not touched, and the accounts of a database server stay as they are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bk restore plex --to /tmp                    the newest complete snapshot of plex, under /tmp/plex
@@ -35,6 +41,8 @@ use crate::ui::{Exit, Failure};
   bk restore plex~1 --to /tmp --verify         the one before; everything is read again from the disk afterwards
   bk restore plex --at 2026-03-01 --dry-run --to /tmp
                                                what would be restored
+  bk restore gitea --in-place --dry-run        what a rollback of the service would do
+  bk restore 42482671 --in-place --yes         the service as it was then, without a question
   bk restore wiki --database wiki --to 'postgres:///wiki?socket=/run/postgresql'
                                                the dump of a database into a server, which must not have it yet
   bk restore sonarr --database sonarr.db --to sqlite:/var/lib/sonarr/sonarr.db
@@ -57,12 +65,19 @@ pub struct RestoreArgs {
     /// With --database: what is in the database already may be lost
     #[arg(long, requires = "database")]
     replace: bool,
-    /// Put everything back where it came from
+    /// Put the whole service back where it came from, files and databases together; what the snapshot does not have
+    /// goes
     #[arg(long)]
     in_place: bool,
-    /// Confirm that only files are put back in place, and no database
+    /// With --in-place: put back only files, no database, and stop nothing
     #[arg(long, requires = "in_place")]
     files_only: bool,
+    /// With --in-place: do not ask
+    #[arg(long, requires = "in_place")]
+    yes: bool,
+    /// With --in-place: make no snapshot of the present state before it is replaced
+    #[arg(long, requires = "in_place", conflicts_with = "files_only")]
+    no_backup_first: bool,
     #[command(flatten)]
     filter: FilterArgs,
     /// What happens to files that exist
@@ -132,7 +147,7 @@ fn folder_name(snapshot: &Snapshot) -> String {
     snapshot.profile.clone().unwrap_or_else(|| String::from_utf8_lossy(last).replace(['/', '\0'], "_"))
 }
 
-fn failure(error: RestoreError) -> Failure {
+pub(super) fn failure(error: RestoreError) -> Failure {
     match error {
         RestoreError::Repository(error) => error.into(),
         RestoreError::Destination(error) => error.into(),
@@ -162,10 +177,7 @@ impl RestoreArgs {
     /// When nothing, or not all, could be tried.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         if self.in_place && !self.files_only {
-            return Err(Failure::usage(
-                "putting files back in place without their databases makes a service that disagrees with itself",
-                "add --files-only when that is what you want, or restore with --to and load the databases yourself",
-            ));
+            return self.roll_back(session);
         }
         let selector = Selector::parse(&self.snapshot)?;
         let (opened, snapshots) = session.open_for_reading()?;
@@ -179,7 +191,11 @@ impl RestoreArgs {
         let mut reader = BlobReader::new(&opened.repository, &index)?;
         let placement = if self.in_place { Placement::Original } else { Placement::Below };
         let paths: Vec<_> = self.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
-        let selected = select(&mut reader, &info.snapshot, &paths, placement).map_err(failure)?;
+        let mut selected = select(&mut reader, &info.snapshot, &paths, placement).map_err(failure)?;
+        if self.in_place {
+            // Dumps came from no place of the file system.
+            selected.retain(|entry| entry.original.starts_with(b"/"));
+        }
         let name = folder_name(&info.snapshot);
         let shown = self.to.as_deref().map_or_else(|| PathBuf::from("/"), |to| to.join(&name));
         let job = Job { session, opened: &opened, index: &index, info, selected, shown };
@@ -220,6 +236,20 @@ impl RestoreArgs {
         let record = Record::begin(job.session, "restore");
         record.keep(&done);
         record.end(exit);
+    }
+
+    /// A whole service, in place.
+    fn roll_back(&self, session: &Session) -> Result<Exit, Failure> {
+        if !self.paths.is_empty() || !matches!(self.overwrite, OverwriteArg::Always) {
+            return Err(Failure::usage(
+                "a part of the files makes a service that disagrees with itself",
+                "name no PATH and no --overwrite to put all of it back, or add --files-only when files are what you want",
+            ));
+        }
+        let (yes, backup_first, dry_run) = (self.yes, !self.no_backup_first, self.dry_run);
+        let (owner, verify) = (self.owner.into(), self.verify);
+        let (word, filter) = (self.snapshot.as_str(), &self.filter);
+        RollBack { session, word, filter, owner, verify, yes, backup_first, dry_run }.run()
     }
 
     /// What will be fetched from far away, when that is known: into a new folder everything is.

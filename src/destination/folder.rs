@@ -106,6 +106,16 @@ impl Folder {
         Existing::look(self.fd(), name).map_err(|errno| self.failed("looking at", name, errno))
     }
 
+    /// The number of the file system that it is on, as in [`Existing::identity`].
+    ///
+    /// # Errors
+    /// [`DestinationError::System`].
+    pub fn file_system(&self) -> Result<u64, DestinationError> {
+        let found = rustix::fs::statx(self.fd(), "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::BASIC_STATS)
+            .map_err(|errno| self.failed_here("looking at", errno))?;
+        Ok(rustix::fs::makedev(found.stx_dev_major, found.stx_dev_minor))
+    }
+
     /// Opens the existing directory `name`; one we may pass through but not list will do.
     ///
     /// # Errors

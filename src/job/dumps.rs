@@ -1,6 +1,7 @@
 //! Dumps as streams of a backup: each is proved whole while it is read, without a copy on disk.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::process::ChildStdin;
@@ -27,7 +28,19 @@ pub fn probe(
     roots: &[PathBuf],
     used: &HookUse,
 ) -> Result<Option<Facts>, HookError> {
-    let ready = surroundings.ready(profile, roots, used)?;
+    probe_with(surroundings, profile, roots, used, &[])
+}
+
+/// As [`probe`], of a hook that is told more.
+pub(super) fn probe_with(
+    surroundings: &Surroundings,
+    profile: &str,
+    roots: &[PathBuf],
+    used: &HookUse,
+    variables: &[(OsString, OsString)],
+) -> Result<Option<Facts>, HookError> {
+    let mut ready = surroundings.ready(profile, roots, used)?;
+    ready.call.variables.extend_from_slice(variables);
     let finished = ready.call.run("probe", None, surroundings.hear(&used.hook))?;
     Ok((!finished.skipped).then_some(finished.facts))
 }

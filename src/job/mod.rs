@@ -14,6 +14,7 @@ mod location;
 mod moments;
 mod prepare;
 mod quiesce;
+mod way_back;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,12 +22,14 @@ use std::sync::atomic::AtomicBool;
 
 pub use around::Around;
 pub use detect::Detected;
+use dumps::probe_with;
 pub use dumps::{DUMPS, hook_of, is_of_server, probe};
 pub use load::{LoadError, Server, load};
 pub use location::decoded;
 pub use moments::{Moment, run_commands};
 pub use prepare::{Plan, drop_nested, plan};
 pub use quiesce::{Quiesced, recover};
+pub use way_back::{Asked, NoWay, WayBack, way_back};
 
 use crate::hook::{Call, Hook, HookError, Journal};
 use crate::profile::HookUse;

@@ -410,3 +410,21 @@ pub fn hooks_of_definition(definition: &str) -> (Option<String>, Vec<HookUse>) {
     };
     (profile.r#use, profile.database.into_iter().filter_map(dumped).collect())
 }
+
+/// The patterns `exclude` and `include` of the definition that a snapshot carries; nothing where it cannot be read.
+#[must_use]
+pub fn patterns_of_definition(definition: &str) -> (Vec<String>, Vec<String>) {
+    #[derive(Deserialize)]
+    struct File {
+        profile: BTreeMap<String, OfSnapshot>,
+    }
+    #[derive(Deserialize)]
+    struct OfSnapshot {
+        #[serde(default)]
+        exclude: Vec<String>,
+        #[serde(default)]
+        include: Vec<String>,
+    }
+    let profile = toml::from_str::<File>(definition).ok().and_then(|file| file.profile.into_values().next());
+    profile.map(|profile| (profile.exclude, profile.include)).unwrap_or_default()
+}

@@ -33,7 +33,10 @@ mod service;
 pub use check::profile_name_problem;
 pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, Shown, Warning};
 pub use detect::{Detect, EnvironmentKeys, Format, Keys, Names};
-pub use dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, duration, hooks_of_definition};
+pub use dumps::{
+    Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, duration, hooks_of_definition,
+    patterns_of_definition,
+};
 pub use error::ConfigError;
 pub use example::EXAMPLE;
 pub use files::{Environment, Given, candidates};

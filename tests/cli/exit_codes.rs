@@ -44,7 +44,7 @@ fn mistakes_on_the_command_line_and_in_the_configuration_are_2() {
         (&["backup", "--stdin"], "--name"),
         (&["bakcup"], "backup"),
         (&["restore", "latest"], "--to"),
-        (&["restore", "latest", "--in-place"], "--files-only"),
+        (&["restore", "latest", "--in-place"], "--yes"),
         (&["restore", "./x", "--to", "out"], "snapshot"),
         (&["--config", "bad.toml", "backup", "./source"], "paths"),
         (&["--config", "none.toml", "backup", "./source"], "none.toml"),

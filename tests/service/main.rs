@@ -16,6 +16,7 @@ mod postgres;
 mod prometheus;
 mod quiesce;
 mod redis;
+mod rollback;
 mod servers;
 mod shapes;
 mod snapshots;

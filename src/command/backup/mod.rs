@@ -2,6 +2,7 @@
 
 mod everywhere;
 mod outcome;
+mod present;
 mod report;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use clap::Args;
 
 pub(super) use outcome::{Destination, Outcome};
+pub(super) use present::{BEFORE_ROLLBACK, present_state};
 
 use super::Session;
 use super::lock::{lock_wait, take_lock};

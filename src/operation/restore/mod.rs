@@ -4,6 +4,7 @@
 mod fetch;
 mod guard;
 mod layout;
+mod surplus;
 mod verify;
 mod walk;
 mod write;
@@ -13,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 pub use fetch::wanted;
 pub use layout::{Placement, Plan, Selected, select};
+pub use surplus::{Act, Spared, Surplus, surplus};
 pub use verify::verify;
 
 use crate::destination::{Destination, DestinationError, MetadataProblem, Overwrite};

@@ -17,9 +17,6 @@ use yaml_rust2::{Yaml, YamlLoader};
 
 const README: &str = include_str!("../README.md");
 
-/// What stands for `--require complete`.
-const REQUIRE: &[&str] = &[];
-
 /// A commit, as every one of them calls it.
 const COMMIT: &str = "9f0c1d2e3b4a5968778695a4b3c2d1e0f9e8d7c6";
 
@@ -51,7 +48,7 @@ impl World {
         std::os::unix::fs::symlink(trees::program(), programs.join("bk")).unwrap();
         program(&programs.join("sudo"), "#!/bin/sh\nexec \"$@\"\n");
         for (name, text) in ["bk-before-deploy", "bk-roll-back"].iter().zip(blocks("sh")) {
-            program(&programs.join(name), &text.replace("--require complete", &REQUIRE.join(" ")));
+            program(&programs.join(name), text);
         }
         let data = world.bench.path("service/data");
         let new = world.bench.path("service/new");
@@ -276,7 +273,7 @@ fn without_jq_the_id_is_the_same() {
     let start = README.find("Without `jq`").unwrap();
     let line = README[start..].lines().nth(1).unwrap().trim_start_matches('`').trim_end_matches(['`', '.']);
     assert!(line.starts_with("printf") && line.contains("sed -n"), "{line}");
-    let script = blocks("sh")[0].replace("--require complete", &REQUIRE.join(" "));
+    let script = blocks("sh")[0];
     let with_sed: String =
         script.lines().map(|text| if text.contains("jq") { line } else { text }).collect::<Vec<_>>().join("\n");
     assert_ne!(with_sed, script.trim_end());

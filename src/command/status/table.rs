@@ -202,3 +202,76 @@ pub(super) fn json(status: &Status) -> Value {
         "repositories": status.repositories.iter().map(repository).collect::<Vec<_>>(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::state::{Figures, Verb};
+    use crate::status::{Known, Limit, Seen};
+
+    const README: &str = include_str!("../../../README.md");
+    const HOUR: i64 = 3600;
+    const NOW: Timestamp = Timestamp { seconds: 1000 * HOUR, nanos: 0 };
+
+    fn done(verb: Verb, hours_ago: i64, exit: u8, message: Option<&str>) -> Done {
+        Done {
+            verb,
+            profile: None,
+            repository: String::new(),
+            began: NOW.seconds - hours_ago * HOUR,
+            seconds: 60.0,
+            exit,
+            snapshot: None,
+            figures: Figures::default(),
+            message: message.map(str::to_owned),
+        }
+    }
+
+    fn destination(repository: &str, hours_ago: i64, total_bytes: u64, stored: u64) -> Destination {
+        let start = Timestamp { seconds: NOW.seconds - hours_ago * HOUR, nanos: 0 };
+        let seen = Seen { id: "0".repeat(64), start, total_bytes, strange: false };
+        let figures = Figures { stored_bytes: Some(stored), ..Figures::default() };
+        let recent = vec![Done { figures, ..done(Verb::Backup, hours_ago, 0, None) }];
+        let newest =
+            if hours_ago > 30 { vec![done(Verb::Backup, 9, 7, Some("its server did not answer"))] } else { Vec::new() };
+        let known = Known { snapshots: Some(vec![(true, seen)]), newest, recent, ..Known::default() };
+        Destination::new(repository, known, Limit::Age(Duration::from_secs(36 * 3600)), NOW)
+    }
+
+    fn repository(name: &str, checked: Option<Done>) -> RepositoryStatus {
+        RepositoryStatus {
+            name: name.into(),
+            unreachable: None,
+            checked_whole: checked.clone(),
+            checked,
+            pruned: None,
+            bytes: None,
+        }
+    }
+
+    #[test]
+    fn the_readme_shows_how_things_stand_as_they_are_shown() {
+        let next = Some(Timestamp { seconds: NOW.seconds + 14 * HOUR, nanos: 0 });
+        let profile = |name: &str, destinations| ProfileStatus {
+            destinations,
+            ..ProfileStatus::new(Some(name.into()), None, next)
+        };
+        let (mib, gib) = (1 << 20, 1_u64 << 30);
+        let gitea = [destination("ssd", 9, gib * 12 / 10, 212 * mib), destination("b2", 9, gib * 12 / 10, 212 * mib)];
+        let plex = [
+            destination("ssd", 9, gib * 861 / 10, gib * 34 / 10),
+            destination("b2", 33, gib * 861 / 10, gib * 34 / 10),
+        ];
+        let status = Status {
+            at: NOW,
+            host: "nas".into(),
+            profiles: vec![profile("gitea", gitea.into()), profile("plex", plex.into())],
+            repositories: vec![repository("ssd", Some(done(Verb::Check, 50, 0, None))), repository("b2", None)],
+        };
+        let start = README.find("$ bk status\n").unwrap() + "$ bk status\n".len();
+        let shown: Vec<&str> = README[start..].lines().take_while(|line| *line != "```").collect();
+        assert_eq!(lines(&status), shown, "\n{}", lines(&status).join("\n"));
+    }
+}

@@ -326,7 +326,8 @@ fn a_database_that_somebody_uses_is_refused_when_nothing_stops_the_service() {
     let database = format!("[[profile.shop.database]]\n{}name = \"shop\"\n", app.server.settings());
     app.machine.configure(&database);
     let mut session = app.server.client("shop");
-    let mut session = session.args(["-c", "SELECT pg_sleep(300)"]).stdout(Stdio::null()).spawn().unwrap();
+    let session = session.args(["-c", "SELECT pg_sleep(300)"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut session = session.spawn().unwrap();
     wait_for("a session", || {
         let count = Server::sql(
             &app.server,
@@ -551,4 +552,64 @@ fn a_snapshot_of_another_machine_is_refused() {
     assert_eq!(std::fs::read_to_string(machine.bench.path("files/note")).unwrap(), "later");
     machine.run(&["restore", "shop", "--in-place", "--yes", "--host", "elsewhere"]).exits(0);
     assert_eq!(std::fs::read_to_string(machine.bench.path("files/note")).unwrap(), "first");
+}
+
+#[test]
+fn a_file_system_that_is_mounted_below_is_only_touched_where_the_snapshot_knows_it() {
+    let machine = Machine::new("");
+    let places = ["known", "unknown", "new"].map(|name| machine.bench.folder(&format!("files/{name}")));
+    std::fs::remove_dir(&places[2]).unwrap();
+    let mount = |place: &Path| {
+        let mut command = std::process::Command::new("mount");
+        command.args(["-t", "tmpfs", "none"]).arg(place).status().is_ok_and(|status| status.success())
+    };
+    if !mount(&places[0]) {
+        return super::trees::skipped("a mounted file system", "nothing can be mounted here");
+    }
+    let _away = Unmounted(places.clone());
+    machine.bench.file("files/known/old", "old");
+    machine.backs_up();
+    std::fs::create_dir(&places[2]).unwrap();
+    assert!(mount(&places[1]) && mount(&places[2]));
+    for name in ["known/later", "unknown/later", "new/later"] {
+        machine.bench.file(&format!("files/{name}"), "later");
+    }
+    machine.run(&["restore", "shop", "--in-place", "--yes"]).exits(0).says("1 file taken away");
+    let there = |name: &str| machine.bench.path("files").join(name).exists();
+    assert!(there("known/old") && !there("known/later"));
+    assert!(there("unknown/later") && there("new/later"), "nobody knows whether a backup would have seen it");
+}
+
+/// Lets go of what a test has mounted.
+struct Unmounted([PathBuf; 3]);
+
+impl Drop for Unmounted {
+    fn drop(&mut self) {
+        for place in &self.0 {
+            let _ = std::process::Command::new("umount").arg(place).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+#[test]
+fn a_service_that_went_on_after_a_rollback_that_did_not_end_is_kept_again() {
+    let app = App::new(Postgres::start(), "");
+    app.server.sql("shop", "CREATE ROLE app LOGIN; ALTER TABLE items OWNER TO app;");
+    let (id, _) = app.snapshot();
+    app.later();
+    app.server.sql("shop", "ALTER TABLE items OWNER TO postgres; DROP ROLE app;");
+    app.roll_back(&id, &["--yes"]).exits(4).says("half done");
+    // Somebody brought it in order by hand, and its backups went on.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for name in app.files().keys() {
+        app.put(name, "by hand");
+    }
+    app.server.sql("shop", "DELETE FROM items WHERE content <> 'by hand'; CREATE ROLE app LOGIN;");
+    let (_, now) = app.snapshot();
+    let count = app.machine.snapshots().len();
+    let said = app.roll_back(&id, &["--yes"]).exits(0);
+    assert_eq!(app.machine.snapshots().len(), count + 1, "{}", said.text());
+    let before = said.json()["before_id"].as_str().unwrap().to_owned();
+    app.roll_back(&before, &["--yes"]).exits(0);
+    assert_eq!(app.agreed(), now);
 }

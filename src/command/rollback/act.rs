@@ -10,6 +10,7 @@ use super::check::{Obstacle, quiesce};
 use super::marker::{Begun, Marker};
 use super::plan::Planned;
 use super::tell::refused;
+use crate::clock::Clock as _;
 use crate::command::backup::present_state;
 use crate::command::load::{differing, stream_into};
 use crate::command::lock::take_lock;
@@ -99,7 +100,7 @@ impl Run<'_, '_> {
     fn change(&mut self, marker: &Marker) -> Result<Done, Failure> {
         let screen = &self.of.session.screen;
         let id = self.planned.info.id;
-        let before = match marker.earlier() {
+        let before = match marker.earlier(self.planned.newest_seconds) {
             Some(earlier) => {
                 let short = |id: &str| id.get(..8).unwrap_or(id).to_owned();
                 let kept = earlier.before.as_deref().map_or_else(
@@ -117,7 +118,9 @@ impl Run<'_, '_> {
             take_lock(self.of.session, &format!("profile-{name}"), name, std::time::Duration::from_secs(3600))
         };
         let _alone = self.planned.profile_name.as_ref().map(alone).transpose()?;
-        let begun = Begun { name: self.planned.name.clone(), snapshot: id.to_string(), before: before.clone() };
+        let began_seconds = self.of.session.clock.wall().seconds;
+        let name = self.planned.name.clone();
+        let begun = Begun { name, snapshot: id.to_string(), before: before.clone(), began_seconds };
         marker.write(&begun)?;
         let half = |failure: Failure, state: &str| half_way(failure, state, &begun);
         let (stats, deleted, mut exit) =

@@ -20,6 +20,8 @@ pub(super) struct Begun {
     pub snapshot: String,
     /// The snapshot of the state before it.
     pub before: Option<String>,
+    /// When it began, in seconds since 1970.
+    pub began_seconds: i64,
 }
 
 /// Held while a rollback of something goes on.
@@ -50,9 +52,11 @@ impl Marker {
         Ok(Self { path, _lock: lock })
     }
 
-    /// What an earlier one began and did not end.
-    pub fn earlier(&self) -> Option<Begun> {
-        serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()
+    /// What an earlier one began and did not end. A complete snapshot since then, of `newest_seconds`, shows that the
+    /// service has gone on from there: the state is one of its own, and worth keeping.
+    pub fn earlier(&self, newest_seconds: i64) -> Option<Begun> {
+        let begun: Begun = serde_json::from_slice(&std::fs::read(&self.path).ok()?).ok()?;
+        (newest_seconds <= begun.began_seconds).then_some(begun)
     }
 
     /// Writes down that things change from now on.

@@ -17,6 +17,7 @@ use super::backup::BEFORE_ROLLBACK;
 use super::select::{FilterArgs, Selector};
 use super::{Session, service};
 use crate::destination::OwnerPolicy;
+use crate::format::snapshot::Outcome;
 use crate::repository::BlobReader;
 use crate::ui::{Exit, Failure};
 
@@ -51,15 +52,19 @@ impl RollBack<'_> {
         }
         let selector = Selector::parse(self.word)?;
         let (opened, mut snapshots) = self.session.open_for_reading()?;
+        let all = snapshots.all.iter().filter(|info| info.snapshot.outcome == Outcome::Complete);
+        let times: Vec<_> = all.map(|info| (info.snapshot.profile.clone(), info.snapshot.start.seconds)).collect();
         if !matches!(selector, Selector::Id(_)) && !self.filter.tag.iter().any(|tag| tag == BEFORE_ROLLBACK) {
             // What a rollback kept is no place to go back to unless it is named: the same command means the same twice.
             snapshots.all.retain(|info| !info.snapshot.tags.iter().any(|tag| tag == BEFORE_ROLLBACK));
         }
         let info = selector.find(&snapshots, self.filter)?;
+        let of_profile = times.iter().filter(|(profile, _)| *profile == info.snapshot.profile);
+        let newest = of_profile.map(|(_, seconds)| *seconds).max().unwrap_or_default();
         let index = self.session.index(&opened)?;
         let mut reader = BlobReader::new(&opened.repository, &index)?;
         let surroundings = service::surroundings(self.session)?;
-        let planned = plan::Planned::of(self, &opened, info, &surroundings, &mut reader)?;
+        let planned = plan::Planned::of(self, &opened, info, newest, &surroundings, &mut reader)?;
         let seen = check::check(self, &planned, &surroundings, &mut reader)?;
         tell::plan(self, &opened, &planned, &seen);
         if !seen.obstacles.is_empty() {

@@ -50,6 +50,8 @@ pub(super) struct Planned<'a> {
     /// Accounts of servers, which stay as they are.
     pub left_alone: Vec<String>,
     pub spared: Spared,
+    /// When the newest complete snapshot of the profile began, in seconds since 1970.
+    pub newest_seconds: i64,
     /// Dumps without a way back.
     pub obstacles: Vec<Obstacle>,
 }
@@ -61,6 +63,7 @@ impl<'a> Planned<'a> {
         of: &RollBack<'_>,
         opened: &Opened,
         info: &'a SnapshotInfo,
+        newest_seconds: i64,
         surroundings: &Surroundings,
         reader: &mut BlobReader<'_>,
     ) -> Result<Self, Failure> {
@@ -87,7 +90,19 @@ impl<'a> Planned<'a> {
         let name = snapshot.profile.clone().or_else(|| paths.into_iter().next()).unwrap_or_default();
         let spared = spared(of.session, opened, &profile, &plan, snapshot)?;
         let profile_name = snapshot.profile.clone();
-        Ok(Self { info, name, profile_name, profile, plan, selected, dumps: ways, left_alone, spared, obstacles })
+        Ok(Self {
+            info,
+            name,
+            profile_name,
+            profile,
+            plan,
+            selected,
+            dumps: ways,
+            left_alone,
+            spared,
+            newest_seconds,
+            obstacles,
+        })
     }
 }
 
@@ -122,6 +137,7 @@ fn spared(
     let identity = |path: &PathBuf| std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     Ok(Spared {
         rules: std::iter::once(now).chain(Rules::new(&exclude, &include)).collect(),
+        one_file_system: profile.one_file_system,
         larger_than: profile.exclude_larger_than,
         caches: profile.exclude_caches,
         if_present: profile.exclude_if_present.clone(),

@@ -28,6 +28,8 @@ pub struct Spared {
     pub caches: bool,
     /// What is in folders that hold an entry of such a name.
     pub if_present: Vec<String>,
+    /// What is on another file system than the folder above it, also where the snapshot has something in it.
+    pub one_file_system: bool,
     /// File system and inode number of folders that are not to be looked into: repositories, and where bk keeps its own.
     pub own: Vec<(u64, u64)>,
 }
@@ -60,13 +62,20 @@ enum Known {
     Other,
 }
 
+/// Where the walk is.
+#[derive(Clone, Copy)]
+struct Level {
+    /// The file system.
+    device: u64,
+    depth: usize,
+}
+
 struct Walk<'a, 'r> {
     reader: &'a mut BlobReader<'r>,
     spared: &'a Spared,
     act: Act,
     cancel: &'a AtomicBool,
     matchers: Vec<Matcher>,
-    device: u64,
     /// The root that the walk is in.
     root: &'a [u8],
     /// All roots: one inside another is looked at by itself.
@@ -95,8 +104,8 @@ pub fn surplus(
         let device = folder.file_system()?;
         let matchers = spared.rules.iter().map(|rules| rules.for_root(&entry.original)).collect();
         let root = entry.original.as_slice();
-        let mut walk = Walk { reader, spared, act, cancel, matchers, device, root, roots: selected, found };
-        walk.folder(&folder, Some(tree), b"", 0)?;
+        let mut walk = Walk { reader, spared, act, cancel, matchers, root, roots: selected, found };
+        walk.folder(&folder, Some(tree), b"", Level { device, depth: 0 })?;
         found = walk.found;
     }
     Ok(found)
@@ -121,12 +130,12 @@ impl Walk<'_, '_> {
         folder: &Folder,
         tree: Option<BlobId>,
         below: &[u8],
-        depth: usize,
+        level: Level,
     ) -> Result<bool, RestoreError> {
         if self.cancel.load(Ordering::Relaxed) {
             return Err(RestoreError::Interrupted);
         }
-        if depth > MAX_NESTING {
+        if level.depth > MAX_NESTING {
             return Ok(true);
         }
         let known = tree.map_or_else(|| Ok(HashMap::new()), |tree| self.known(tree))?;
@@ -147,7 +156,7 @@ impl Walk<'_, '_> {
         }
         let mut stays = false;
         for name in &names {
-            match self.entry(folder, name, &known, below, depth) {
+            match self.entry(folder, name, &known, below, level) {
                 Ok(kept) => stays |= kept,
                 Err(RestoreError::Destination(error)) => {
                     self.problem(folder.shown_below(name), &error);
@@ -166,13 +175,15 @@ impl Walk<'_, '_> {
         name: &[u8],
         known: &HashMap<Vec<u8>, Known>,
         below: &[u8],
-        depth: usize,
+        level: Level,
     ) -> Result<bool, RestoreError> {
         let Some(found) = folder.existing(name)? else { return Ok(false) };
         let is_folder = found.kind == Kind::Directory;
-        if self.spared.own.contains(&found.identity) || is_folder && found.identity.0 != self.device {
+        let is_mounted = is_folder && found.identity.0 != level.device;
+        if self.spared.own.contains(&found.identity) || is_mounted && !self.is_in_snapshot(known.get(name))? {
             return Ok(true);
         }
+        let level = Level { device: found.identity.0, depth: level.depth + 1 };
         let path = join(below, name);
         let whole = join(self.root, &path);
         if self.roots.iter().any(|root| root.original == whole) {
@@ -180,7 +191,7 @@ impl Walk<'_, '_> {
         }
         match known.get(name) {
             Some(Known::Folder(tree)) if is_folder => {
-                self.folder(&folder.enter(name)?, Some(*tree), &path, depth + 1)?;
+                self.folder(&folder.enter(name)?, Some(*tree), &path, level)?;
                 return Ok(true);
             }
             Some(_) => return Ok(true),
@@ -197,7 +208,7 @@ impl Walk<'_, '_> {
             return Ok(true);
         }
         if is_folder {
-            let stays = self.folder(&folder.enter(name)?, None, &path, depth + 1)?;
+            let stays = self.folder(&folder.enter(name)?, None, &path, level)?;
             if stays || verdict == Verdict::Parent {
                 return Ok(true);
             }
@@ -211,6 +222,16 @@ impl Walk<'_, '_> {
             return Ok(true);
         }
         self.remove(folder, name, false)
+    }
+
+    /// Whether something of what is mounted there is in the snapshot: an empty folder may be all that a backup saw of it.
+    fn is_in_snapshot(&mut self, known: Option<&Known>) -> Result<bool, RestoreError> {
+        match known {
+            Some(Known::Folder(tree)) if !self.spared.one_file_system => {
+                Ok(TreeCursor::new(*tree).next(self.reader)?.is_some())
+            }
+            _ => Ok(false),
+        }
     }
 
     fn remove(&mut self, folder: &Folder, name: &[u8], is_folder: bool) -> Result<bool, RestoreError> {

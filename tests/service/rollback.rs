@@ -613,3 +613,41 @@ fn a_service_that_went_on_after_a_rollback_that_did_not_end_is_kept_again() {
     app.roll_back(&before, &["--yes"]).exits(0);
     assert_eq!(app.agreed(), now);
 }
+
+/// The database is gone, as after a rollback that was killed in the middle of MariaDB.
+fn makes_what_is_gone<S: Server>(app: &App<S>, elsewhere: impl Fn(&str)) {
+    let (id, then) = app.snapshot();
+    app.later();
+    elsewhere("DROP DATABASE shop");
+    app.roll_back(&id, &["--yes"]).exits(4).says("nothing was changed");
+    let said = app.machine.run(&["restore", &id, "--in-place", "--dry-run"]).exits(0);
+    said.says("make the database");
+    app.roll_back(&id, &["--yes", "--no-backup-first"]).exits(0);
+    assert_eq!(app.agreed(), then);
+}
+
+#[test]
+fn a_database_that_is_gone_is_made() {
+    let app = App::new(Postgres::start(), "");
+    makes_what_is_gone(&app, |statement| drop(app.server.sql("postgres", statement)));
+    let app = App::new(MariaDb::start(), "");
+    makes_what_is_gone(&app, |statement| drop(app.server.sql("mysql", statement)));
+}
+
+#[test]
+fn a_role_that_may_not_make_databases_is_refused_before_anything_changes() {
+    let app = App::new(Postgres::start(), "");
+    let role = "CREATE ROLE app LOGIN; ALTER TABLE items OWNER TO app; ALTER DATABASE shop OWNER TO app;";
+    app.server.sql("shop", role);
+    let settings = app.server.settings().replace("user = \"postgres\"", "user = \"app\"");
+    app.machine.configure(&format!("[[profile.shop.database]]\n{settings}name = \"shop\"\n{QUIESCE}"));
+    let (id, then) = app.snapshot();
+    app.later();
+    let before = app.everything();
+    app.roll_back(&id, &["--yes"]).exits(4).says("may not make databases").says("CREATEDB");
+    assert_eq!(app.everything(), before);
+    app.server.sql("shop", "ALTER ROLE app CREATEDB");
+    app.roll_back(&id, &["--yes"]).exits(0);
+    assert_eq!(app.agreed(), then);
+    assert_eq!(Server::sql(&app.server, "SELECT tableowner FROM pg_tables WHERE tablename = 'items'"), "app");
+}

@@ -9,6 +9,7 @@ use super::session::{Target, data_folder};
 use super::status::{Ask, gather, metrics_text};
 use crate::clock::Clock as _;
 use crate::metrics::write_textfile;
+use crate::repository::SnapshotInfo;
 use crate::state::{Attempt, Done, Figures, Health, Lock, Run, RunId, State, StateError, Verb};
 use crate::ui::{Exit, Failure};
 
@@ -130,6 +131,29 @@ impl<'a> Record<'a> {
             screen.warning(&format!("this run is not recorded for `bk status`: {}", failure.in_one_line()));
         }
     }
+}
+
+/// Puts down how long it took to restore a profile as a whole; on a machine that keeps no record, none is begun.
+pub(super) fn keep_restore(
+    session: &Session,
+    repository: &str,
+    info: &SnapshotInfo,
+    watch: Watch,
+    restored: &Result<Exit, Failure>,
+) {
+    let keeps_record = data_folder().is_ok_and(|folder| folder.is_dir());
+    let profile = info.snapshot.profile.as_deref();
+    if !keeps_record || profile.is_none() || !session.is_known_name(repository) {
+        return;
+    }
+    let exit = restored.as_ref().map_or_else(|failure| failure.exit, |exit| *exit);
+    let total_bytes = Some(info.snapshot.statistics.total_bytes);
+    let figures = Figures { total_bytes, ..Figures::default() };
+    let mut done = watch.done(Verb::Restore, profile, repository, exit, figures, None);
+    done.snapshot = Some(info.id.to_string());
+    let record = Record::begin(session, "restore");
+    record.keep(&done);
+    record.end(exit);
 }
 
 /// When something began.

@@ -8,10 +8,9 @@ use serde_json::json;
 
 use super::load::Load;
 use super::look::read_ahead;
-use super::record::{Record, Watch};
+use super::record::{Watch, keep_restore};
 use super::rollback::RollBack;
 use super::select::{FilterArgs, Selector};
-use super::session::data_folder;
 use super::workers::workers;
 use super::{Opened, Session, restore_note};
 use crate::destination::{Destination, Overwrite, OwnerPolicy};
@@ -21,7 +20,6 @@ use crate::operation::restore::{
 };
 use crate::repository::{BlobReader, Index, ReadAhead, SnapshotInfo};
 use crate::size::ByteSize;
-use crate::state::{Figures, Verb};
 use crate::ui::text::{count, line_text, path_text, time_text};
 use crate::ui::{Exit, Failure};
 
@@ -217,25 +215,10 @@ impl RestoreArgs {
         let ahead = self.ahead(&job, is_new)?;
         let watch = Watch::start(session);
         let restored = self.carry_out(&job, &mut reader, ahead.as_ref(), &destination);
-        self.record(&job, watch, restored.as_ref().map_or_else(|failure| failure.exit, |exit| *exit));
-        restored
-    }
-
-    /// Puts down how long it took to restore a profile as a whole; on a machine that keeps no record, none is begun.
-    fn record(&self, job: &Job<'_>, watch: Watch, exit: Exit) {
-        let keeps_record = data_folder().is_ok_and(|folder| folder.is_dir());
-        let profile = job.info.snapshot.profile.as_deref();
-        if !keeps_record || !self.paths.is_empty() || profile.is_none() || !job.session.is_known_name(&job.opened.name)
-        {
-            return;
+        if self.paths.is_empty() {
+            keep_restore(session, &opened.name, info, watch, &restored);
         }
-        let total_bytes = Some(job.info.snapshot.statistics.total_bytes);
-        let figures = Figures { total_bytes, ..Figures::default() };
-        let mut done = watch.done(Verb::Restore, profile, &job.opened.name, exit, figures, None);
-        done.snapshot = Some(job.info.id.to_string());
-        let record = Record::begin(job.session, "restore");
-        record.keep(&done);
-        record.end(exit);
+        restored
     }
 
     /// A whole service, in place.

@@ -14,6 +14,7 @@ mod tell;
 use std::io::{BufRead as _, IsTerminal as _};
 
 use super::backup::BEFORE_ROLLBACK;
+use super::record::{Watch, keep_restore};
 use super::select::{FilterArgs, Selector};
 use super::{Session, service};
 use crate::destination::OwnerPolicy;
@@ -76,7 +77,10 @@ impl RollBack<'_> {
         if !self.yes {
             confirm(&planned.name)?;
         }
-        act::act(self, &planned, &surroundings, &opened, &index, &mut reader)
+        let watch = Watch::start(self.session);
+        let put_back = act::act(self, &planned, &surroundings, &opened, &index, &mut reader);
+        keep_restore(self.session, &opened.name, info, watch, &put_back);
+        put_back
     }
 }
 

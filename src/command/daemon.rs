@@ -10,7 +10,7 @@ use super::Session;
 use super::backup::job_of_profile;
 use super::check::CheckArgs;
 use super::record::Record;
-use super::run::{Teller, due, next_due, run_jobs};
+use super::run::{due, look, next_due, run_jobs};
 use super::session::data_folder;
 use super::status::{Ask, conclusion, exit_of, gather, metrics_text};
 use crate::clock::{Clock as _, Stopwatch, Timestamp};
@@ -110,11 +110,7 @@ impl Daemon {
         }
         if self.overdue_looked.is_none_or(|watch| watch.elapsed() >= OVERDUE) {
             self.overdue_looked = Some(Stopwatch::start());
-            let record = Record::begin(&self.session, "look");
-            let teller = Teller::new(&self.session, &record);
-            teller.bury();
-            teller.overdue_and_digest();
-            record.end(Exit::Complete);
+            look(&self.session, None);
         }
         self.refresh();
     }

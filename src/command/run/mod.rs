@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 pub(super) use due::{due, next_due};
-pub(super) use tell::Teller;
+pub(super) use tell::{Teller, look};
 
 use super::Session;
 use super::backup::{BackupArgs, Job, job_of_profile, recover};
@@ -65,6 +65,7 @@ impl RunArgs {
         if jobs.is_empty() {
             due::show(session, &jobs)?;
             // Nothing to do is a time, too, at which to say what is overdue.
+            look(session, None);
             return Ok(Exit::Complete);
         }
         run_jobs(session, &jobs, self.lock_wait, self.keep_all)

@@ -80,7 +80,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Tells that a unit of systemd failed, unless a run has just ended that told so itself.
-    pub fn unit_failed(&self, unit: &str) {
+    fn unit_failed(&self, unit: &str) {
         let last = ["run", "check"].map(|kind| self.record.with(|state, _| state.last_run(kind)).flatten());
         let now = self.now().seconds;
         let ended = |run: &crate::state::Run| run.ended.is_some_and(|ended| now - ended < TOLD_SECONDS);
@@ -143,7 +143,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Tells what is overdue, and sends digests whose time has come.
-    pub fn overdue_and_digest(&self) {
+    fn overdue_and_digest(&self) {
         if self.session.config.channels.is_empty() {
             return;
         }
@@ -281,6 +281,19 @@ impl<'a> Teller<'a> {
             }
         }
     }
+}
+
+/// A look without a run: of runs that died, of a unit of systemd that failed, of what is overdue, and digests.
+pub(in crate::command) fn look(session: &Session, unit: Option<&str>) {
+    let record = Record::begin(session, "look");
+    let teller = Teller::new(session, &record);
+    let died = teller.bury();
+    // A unit that failed has mostly told itself why, before it ended.
+    if let (Some(unit), false) = (unit, died) {
+        teller.unit_failed(unit);
+    }
+    teller.overdue_and_digest();
+    record.end(Exit::Complete);
 }
 
 /// What one profile came to.

@@ -10,8 +10,7 @@ pub(super) use gather::{Ask, gather};
 pub(super) use table::{conclusion, lines as table_text};
 
 use super::Session;
-use super::record::Record;
-use super::run::Teller;
+use super::run::look;
 use super::session::data_folder;
 use crate::metrics::{Measured, render};
 use crate::state::State;
@@ -57,7 +56,7 @@ impl StatusArgs {
     /// When what is remembered cannot be read, or the profile is not known.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
         if self.notify {
-            self.tell(session);
+            look(session, self.unit.as_deref());
         }
         let state = State::look(&data_folder()?).unwrap_or_else(|error| {
             let failure = Failure::from(error);
@@ -79,18 +78,6 @@ impl StatusArgs {
             table::show(session, &status);
         }
         Ok(exit_of(&status))
-    }
-
-    /// Tells what nobody has told yet. A unit that failed has mostly told itself why, before it ended.
-    fn tell(&self, session: &Session) {
-        let record = Record::begin(session, "look");
-        let teller = Teller::new(session, &record);
-        let died = teller.bury();
-        if let (Some(unit), false) = (&self.unit, died) {
-            teller.unit_failed(unit);
-        }
-        teller.overdue_and_digest();
-        record.end(Exit::Complete);
     }
 }
 

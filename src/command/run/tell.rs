@@ -19,8 +19,9 @@ use crate::ui::{Exit, Failure};
 const NEWS_SECONDS: i64 = 7 * 86_400;
 /// A run that ended so short a time ago is the one whose unit failed.
 const TOLD_SECONDS: i64 = 120;
-/// How often it is said again that something is overdue.
-const AGAIN_SECONDS: i64 = 24 * 3600;
+/// How often it is said again that something is overdue: about once a day. Less than a day, because a run that ends
+/// a little sooner than that of the night before has to say it, too.
+const AGAIN_SECONDS: i64 = 20 * 3600;
 
 /// Tells the channels of the configuration.
 pub(in crate::command) struct Teller<'a> {

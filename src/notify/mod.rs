@@ -189,8 +189,10 @@ impl Sender {
 #[must_use]
 pub fn heard(channel: &Channel, notice: &Notice) -> Option<Notice> {
     if channel.hears_every_run() {
-        // How everything stands says nothing about a run.
-        return notice.entries.iter().any(|entry| entry.event != Event::Digest).then(|| notice.clone());
+        // A run, or something that is wrong besides. That something else is well again does not make well what a run
+        // has told, and how everything stands says nothing about a run.
+        let is_wrong = notice.entries.iter().any(|entry| !entry.event.is_good());
+        return (notice.exit.is_some() || is_wrong).then(|| notice.clone());
     }
     notice.only(&channel.on)
 }

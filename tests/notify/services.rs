@@ -54,15 +54,21 @@ fn a_check_hears_of_the_start_and_of_every_end_but_not_of_a_digest() {
     for notice in [complete(), failed(), digest(), notice(vec![entry(Event::Recovered, "plex", "well")])] {
         assert!(sender().deliver_all(&all, &notice).is_empty());
     }
+    // What is no run: that something else is well again is not that the run was.
+    let look = |event| Notice { exit: None, seconds: None, ..notice(vec![entry(event, "plex", "since noon")]) };
+    for event in [Event::Overdue, Event::Recovered] {
+        assert!(sender().deliver_all(&all, &look(event)).is_empty());
+    }
     let answers = sender().test_all(&all, "nas", AT);
     assert_eq!(answers[0].1.as_ref().unwrap(), &format!("{} answered with 200", server.host()));
     let got = server.received();
     let targets: Vec<&str> = got.iter().map(|one| one.target.as_str()).collect();
-    let expected = ["/0123-uuid/start", "/0123-uuid", "/0123-uuid/fail", "/0123-uuid", "/0123-uuid/log"];
+    let expected =
+        ["/0123-uuid/start", "/0123-uuid", "/0123-uuid/fail", "/0123-uuid", "/0123-uuid/fail", "/0123-uuid/log"];
     assert_eq!(targets, expected.map(|path| format!("{path}?create=1")));
     assert!(got.iter().all(|one| one.method == "POST"));
     assert_eq!(got[2].body, format!("{TITLE}\n{BODY}"));
-    assert!(got[4].body.contains("This is a test from bk on nas"), "{}", got[4].body);
+    assert!(got[5].body.contains("This is a test from bk on nas"), "{}", got[5].body);
 }
 
 #[test]

@@ -107,6 +107,18 @@ fn analyze(arguments: &[&str], paths: &[PathBuf]) -> Output {
     Command::new("systemd-analyze").env("TZ", "UTC").args(arguments).args(paths).output().expect("systemd is installed")
 }
 
+#[test]
+fn the_folder_of_the_numbers_for_monitoring_is_written_and_a_check_tells_what_it_found() {
+    let metrics = "[metrics]\ntextfile = \"/var/lib/prometheus/node-exporter/bk.prom\"\n";
+    let bench = Bench::new(&format!("{SIMPLE}{metrics}"));
+    for name in ["bk.service", "bk-check.service", "bk-failed@.service"] {
+        let unit = bench.unit(name, &[]);
+        let line = unit.lines().find(|line| line.starts_with("ReadWritePaths=")).unwrap();
+        assert!(line.contains("-/var/lib/prometheus/node-exporter"), "{name}: {line}");
+    }
+    assert!(bench.unit("bk-check.service", &[]).contains("check --notify\n"), "damage is told");
+}
+
 /// The directives that a unit sets.
 fn directives(unit: &str) -> BTreeSet<&str> {
     unit.lines().filter(|line| !line.starts_with('#')).filter_map(|line| Some(line.split_once('=')?.0)).collect()

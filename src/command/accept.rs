@@ -1,10 +1,13 @@
 //! `bk accept`: a backup that was unlike those before it was right all the same.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde_json::json;
 
 use super::Session;
 use super::pin::{everywhere, noted};
+use super::record::Record;
 use super::select::{FilterArgs, Selector};
 use crate::format::fact::FactKind;
 use crate::ui::text::{line_text, time_text};
@@ -37,8 +40,11 @@ impl AcceptArgs {
         let Some(what) = &self.what else { return list(session) };
         let selector = Selector::parse(what)?;
         let usual = std::cell::Cell::new(true);
+        let profiles = std::cell::RefCell::new(BTreeSet::new());
         let (exit, noted) = noted(session, &selector, &self.filter, |snapshots, id, now| {
-            let strange = snapshots.all.iter().any(|info| info.id == id && !info.snapshot.anomalies.is_empty());
+            let strange = snapshots.all.iter().find(|info| info.id == id && !info.snapshot.anomalies.is_empty());
+            profiles.borrow_mut().extend(strange.map(|info| info.snapshot.profile.clone()));
+            let strange = strange.is_some();
             usual.set(usual.get() && !strange);
             (strange && !snapshots.facts.is_acknowledged(&id)).then_some((FactKind::AnomalyAcknowledged, now, None))
         })?;
@@ -57,8 +63,17 @@ impl AcceptArgs {
                 session.screen.line(&format!("snapshot {} is accepted in {repository}", id.short()));
             }
         }
+        // What is told of this machine without asking a repository need not wait for the next run.
+        for profile in profiles.into_inner() {
+            Record::begin(session, &accept_run(profile.as_deref())).end(exit);
+        }
         Ok(exit)
     }
+}
+
+/// Under which name it is remembered that a snapshot of a profile was accepted.
+pub(super) fn accept_run(profile: Option<&str>) -> String {
+    format!("accept/{}", profile.unwrap_or_default())
 }
 
 fn list(session: &Session) -> Result<Exit, Failure> {

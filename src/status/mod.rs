@@ -13,6 +13,9 @@ use crate::state::{Done, Verb};
 /// How long a run that is due may take to get going and to be done, when nothing is known of it.
 pub const GRACE: Duration = Duration::from_secs(2 * 3600);
 
+/// Exit code of a run whose backup is unlike those before it, and of forgetting that waits because of one.
+const STRANGE: u8 = 9;
+
 /// What growth is told of.
 pub const GROWTH: Duration = Duration::from_secs(30 * 86_400);
 
@@ -51,6 +54,8 @@ pub struct Destination {
     pub asked: bool,
     /// The newest complete snapshot.
     pub complete: Option<Seen>,
+    /// The newest that is unlike those before it and that nobody has accepted: nothing old is forgotten.
+    pub strange: Option<Seen>,
     /// How many snapshots there are, when that is known.
     pub snapshots: Option<u64>,
     /// The last run, complete or not.
@@ -106,6 +111,23 @@ pub struct Known {
     pub remembered: Option<Done>,
     /// Backups of the last 30 days.
     pub recent: Vec<Done>,
+    /// When somebody last accepted a snapshot of it, on this machine, in seconds since 1970.
+    pub accepted: Option<i64>,
+}
+
+impl Known {
+    /// The newest snapshot that waits to be accepted. Without the repository it is known from the last time that
+    /// forgetting waited for that.
+    fn strange(&self) -> Option<Seen> {
+        if let Some(all) = &self.snapshots {
+            return all.iter().rev().map(|(_, seen)| seen).find(|seen| seen.strange).cloned();
+        }
+        let forgot = self.newest.iter().rev().find(|done| done.verb == Verb::Forget)?;
+        let waits = forgot.exit == STRANGE && self.accepted.is_none_or(|accepted| accepted < forgot.began);
+        let backups = self.recent.iter().chain(&self.remembered);
+        let strange = backups.filter(|done| done.exit == STRANGE).max_by_key(|done| done.began);
+        strange.or(self.remembered.as_ref()).filter(|_| waits).and_then(seen)
+    }
 }
 
 /// When a snapshot of a profile is too old.
@@ -145,11 +167,13 @@ impl Destination {
         };
         let growth = known.recent.iter().filter_map(|done| done.figures.stored_bytes).sum();
         let last = newest(Verb::Backup);
-        let verdict = Verdict::of(complete.as_ref(), last.as_ref(), limit, now);
+        let strange = known.strange();
+        let verdict = Verdict::of(complete.as_ref(), strange.is_some(), last.as_ref(), limit, now);
         Self {
             repository: repository.to_owned(),
             asked,
             complete,
+            strange,
             snapshots: known.snapshots.as_ref().map(|all| all.len() as u64),
             last,
             verified: newest(Verb::Verify),
@@ -296,6 +320,28 @@ mod tests {
         assert_eq!(profile.verdict(), Verdict::Fine);
         profile.not_asked("ssd");
         assert_eq!(profile.verdict(), Verdict::Unreachable);
+    }
+
+    #[test]
+    fn a_strange_snapshot_counts_until_somebody_accepts_it_also_when_newer_ones_came() {
+        let mut all = vec![snapshot(80, true), snapshot(90, true)];
+        all[0].1.strange = true;
+        let found = judged(Known { snapshots: Some(all), ..Known::default() }, Limit::None);
+        assert_eq!((found.strange.unwrap().start, found.verdict), (at(80), Verdict::Anomaly));
+        // Without the repository: the backup that was strange, a later one, and forgetting that waited in both nights.
+        let forgot = Done { verb: Verb::Forget, ..done(90, 9) };
+        let known = |accepted| Known {
+            newest: vec![done(90, 0), forgot.clone()],
+            remembered: Some(done(90, 0)),
+            recent: vec![Done { snapshot: Some("strange".into()), ..done(80, 9) }, done(90, 0)],
+            accepted,
+            ..Known::default()
+        };
+        for accepted in [None, Some(85 * 3600)] {
+            let found = judged(known(accepted), Limit::None);
+            assert_eq!((found.strange.unwrap().id, found.verdict), ("strange".into(), Verdict::Anomaly));
+        }
+        assert_eq!(judged(known(Some(91 * 3600)), Limit::None).verdict, Verdict::Fine);
     }
 
     #[test]

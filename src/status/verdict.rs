@@ -1,13 +1,12 @@
 //! How one profile stands in one repository, in one word.
 
-use super::{Limit, Seen};
+use super::{Limit, STRANGE, Seen};
 use crate::clock::Timestamp;
 use crate::state::Done;
 
 /// Exit codes of a run as they are remembered, and what each says here.
 const INCOMPLETE: [u8; 2] = [3, 4];
 const BEHIND: u8 = 7;
-const STRANGE: u8 = 9;
 
 /// How a profile stands in a repository, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +19,7 @@ pub enum Verdict {
     Unreachable,
     /// The last run was not complete.
     Incomplete,
-    /// The newest is unlike those before it, and nobody has said that this is right.
+    /// One is unlike those before it, and nobody has said that this is right.
     Anomaly,
     /// The last run failed.
     Failed,
@@ -43,9 +42,9 @@ impl Verdict {
         Self::Overdue,
     ];
 
-    /// From the newest complete snapshot and the last run.
+    /// From the newest complete snapshot, whether one of all is strange, and the last run.
     #[must_use]
-    pub fn of(complete: Option<&Seen>, last: Option<&Done>, limit: Limit, now: Timestamp) -> Self {
+    pub fn of(complete: Option<&Seen>, is_strange: bool, last: Option<&Done>, limit: Limit, now: Timestamp) -> Self {
         let Some(complete) = complete else { return Self::Never };
         if limit.is_over(complete.start, now) {
             return Self::Overdue;
@@ -53,7 +52,7 @@ impl Verdict {
         // A run on another machine, or one that is not remembered, may have come after it.
         let later = last.filter(|done| done.began >= complete.start.seconds);
         match later.map(|done| (done.exit, done.snapshot.is_some())) {
-            _ if complete.strange => Self::Anomaly,
+            _ if is_strange => Self::Anomaly,
             None | Some((0 | STRANGE, _)) => Self::Fine,
             Some((BEHIND, _)) => Self::Behind,
             Some((exit, true)) if INCOMPLETE.contains(&exit) => Self::Incomplete,

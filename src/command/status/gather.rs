@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock as _, Timestamp};
 use crate::command::Session;
+use crate::command::accept::accept_run;
 use crate::command::run::next_due;
 use crate::command::session::{Target, host_name};
 use crate::format::snapshot::Outcome;
@@ -217,7 +218,14 @@ impl<'a> Memory<'a> {
             newest: self.newest.iter().filter(is_of).cloned().collect(),
             remembered: self.newest_well.iter().filter(is_of).find(backup).cloned(),
             recent: recent.unwrap_or_default(),
+            accepted: self.accepted(profile)?,
         })
+    }
+
+    /// When somebody last accepted a snapshot of a profile on this machine, in every repository.
+    fn accepted(&self, profile: Option<&str>) -> Result<Option<i64>, StateError> {
+        let last = self.state.map(|state| state.last_run(&accept_run(profile))).transpose()?.flatten();
+        Ok(last.filter(|run| run.exit == Some(Exit::Complete.code())).map(|run| run.began))
     }
 
     /// How long backups of a profile mostly take, when that is known.

@@ -110,7 +110,7 @@ fn verdict_text(profile: &ProfileStatus, one: &Destination, status: &Status) -> 
         Verdict::Behind => reason("BEHIND"),
         Verdict::Unreachable => "COULD NOT BE ASKED".to_owned(),
         Verdict::Incomplete => reason("INCOMPLETE"),
-        Verdict::Anomaly => match &one.complete {
+        Verdict::Anomaly => match &one.strange {
             Some(seen) => format!("ANOMALY: look, then `bk accept {}`", seen.id.get(..8).unwrap_or(&seen.id)),
             None => "ANOMALY".to_owned(),
         },

@@ -37,6 +37,8 @@ struct State {
     held: usize,
     /// The server is away until then.
     away: Option<Instant>,
+    /// When objects are taken, in seconds since 1970, where that is not now.
+    takes_at: Option<u64>,
 }
 
 /// An answer that the service would give on a bad day.
@@ -136,6 +138,22 @@ impl S3Server {
         self.state.lock().unwrap().rules.iter().map(|rule| rule.times).sum()
     }
 
+    /// It is away from now on, with all its connections, until it is told to come back.
+    pub fn go_away(&self) {
+        self.state.lock().unwrap().away = Some(Instant::now() + Duration::from_secs(3600));
+        let address = self.endpoint.trim_start_matches("http://");
+        let begin = Instant::now();
+        while std::net::TcpStream::connect(address).is_ok() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "the server does not go away");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// From now on objects are as old as if they came at this time, in seconds since 1970: for simulations.
+    pub fn take_at(&self, seconds: u64) {
+        self.state.lock().unwrap().takes_at = Some(seconds);
+    }
+
     /// One that went away is there again, at once. Whoever asks before it listens is refused.
     pub fn come_back(&self) {
         self.state.lock().unwrap().away = None;
@@ -207,6 +225,15 @@ impl Bucket {
         by_kind.or_else(|| kind.starts_with("LIST").then(|| bad_day::meet(&mut state.rules, "GET")).flatten())
     }
 
+    /// What was just written is as old as the simulation wants: Last-Modified is the time of the file.
+    fn stamp(&self, object: &Path) {
+        let Some(seconds) = self.state.lock().unwrap().takes_at else { return };
+        // A part of an upload is no file under this name yet.
+        if let Ok(file) = std::fs::File::options().write(true).open(object) {
+            file.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        }
+    }
+
     async fn serve(self: Arc<Self>, request: http::Request<Incoming>) -> Result<Answer, std::io::Error> {
         let trouble = self.note(&request);
         let is_head = request.method() == http::Method::HEAD;
@@ -218,10 +245,14 @@ impl Bucket {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
+        let writes = [http::Method::PUT, http::Method::POST].contains(request.method());
         let served = match trouble.as_ref().is_none_or(Trouble::is_served) {
             true => Some(hyper::service::Service::call(&self.service, request).await.unwrap()),
             false => None,
         };
+        if writes {
+            self.stamp(&object);
+        }
         match (trouble, served) {
             (None | Some(Trouble::Gate(_)), Some(answer)) => Ok(answer),
             (Some(Trouble::Delay(time)), Some(answer)) => {

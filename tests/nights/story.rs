@@ -87,13 +87,12 @@ struct Play<'a> {
 
 /// Plays it.
 pub fn play(story: &Story) {
-    let watch_time = bk::clock::Stopwatch::start();
     let (machine, model, watch) = (Machine::new(), Model::default(), Watch::default());
     let (trees, ids) = (BTreeMap::new(), BTreeMap::new());
     let mut play = Play { story, machine, model, watch, trees, ids, deleted_bytes: 0 };
     play.machine.bk(at(story.first_day - 1, 20, 0), &["init"]).exits(0);
     for night in 1..=story.nights {
-        println!("night {night} after {:.1} s", watch_time.elapsed().as_secs_f64());
+        println!("night {night}");
         if story.off.contains(&night) {
             if night == story.off.start {
                 play.watch.off(at(story.day(night) - 1, 23, 0));
@@ -153,7 +152,7 @@ impl Play<'_> {
         let text = self.written(now);
         numbers::after_run(&numbers::parse(&text), &self.model, now, self.next(night));
         self.lists("ssd", &list);
-        if night % 6 == 0 || [67, 91, 94].contains(&night) || night == story.nights {
+        if night % 6 == 0 || [story.away.end + 1, story.accepted + 1].contains(&night) || night == story.nights {
             let far =
                 (!self.model.is_away).then(|| self.machine.bk(now + 300, &["--json", "--repo", "b2", "snapshots"]));
             far.into_iter().for_each(|said| self.lists("b2", &said.exits(0).list()));
@@ -237,7 +236,7 @@ impl Play<'_> {
         if story.changed_at_once.is_some() && night == story.accepted {
             self.accept(at(day, 12, 0));
         }
-        if [1, 21, 60, 90].contains(&night) {
+        if [1, story.refused.start + 1, story.away.end, story.accepted].contains(&night) {
             let text = std::fs::read_to_string(self.machine.path("textfile/bk.prom")).unwrap();
             promtool(&self.machine.path("textfile"), &["check", "metrics"], &text);
         }
@@ -279,7 +278,7 @@ impl Play<'_> {
             self.is_small(repository);
         }
         let all: Vec<_> = self.ids.iter().collect();
-        assert!(all.len() >= 2 * 2 * self.story.nights.min(25) as usize, "{}", all.len());
+        assert!(all.len() >= 2 * 2 * self.story.nights.min(20) as usize, "{}", all.len());
         let (one, two) = all.split_at(all.len() / 2);
         let play = &*self;
         std::thread::scope(|scope| {

@@ -57,7 +57,7 @@ pub(in crate::command) fn gather(session: &Session, state: Option<&State>, ask: 
         Ask::Memory => BTreeMap::new(),
         Ask::Repositories => ask_all(session, &targets),
     };
-    if let Some(Err(failure)) = said.values().find(|said| said.as_ref().is_err_and(|failure| is_final(failure))) {
+    if let Some(Err(failure)) = said.values().find(|said| said.as_ref().is_err_and(is_final)) {
         return Err(again(failure));
     }
     if wanted.is_empty() || session.config.profiles.is_empty() {

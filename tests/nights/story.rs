@@ -152,13 +152,14 @@ impl Play<'_> {
         let text = self.written(now);
         numbers::after_run(&numbers::parse(&text), &self.model, now, self.next(night));
         self.lists("ssd", &list);
-        if night % 6 == 0 || [story.away.end + 1, story.accepted + 1].contains(&night) || night == story.nights {
+        if night.is_multiple_of(6) || [story.away.end + 1, story.accepted + 1].contains(&night) || night == story.nights
+        {
             let far =
                 (!self.model.is_away).then(|| self.machine.bk(now + 300, &["--json", "--repo", "b2", "snapshots"]));
             far.into_iter().for_each(|said| self.lists("b2", &said.exits(0).list()));
         }
         // It is done: whoever calls again has nothing to do, also in the hour that comes twice.
-        if night % 5 == 0 || story.is_boot(night) {
+        if night.is_multiple_of(5) || story.is_boot(night) {
             let again = self.machine.bk(now + 3600, &["--json", "run"]).exits(0);
             assert_eq!(again.json("due")["due"].as_array().unwrap().len(), 0, "{}", again.all);
             self.is_told(&[], None, "a run with nothing to do");

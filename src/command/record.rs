@@ -32,6 +32,9 @@ impl<'a> Record<'a> {
     /// Begins one.
     pub fn begin(session: &'a Session, kind: &str) -> Self {
         let record = Self { session, kept: None, is_wrong: Cell::new(false) };
+        if !session.remembers() {
+            return record;
+        }
         let opened = data_folder().and_then(|folder| {
             let (state, health) = State::open(&folder)?;
             if let Health::LaidAside { path, reason } = health {

@@ -286,6 +286,12 @@ impl Session {
         self.is_known_name(&target.name)
     }
 
+    /// Whether runs are remembered: not of a repository that only the command line names.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        self.global.repo.as_ref().is_none_or(|repo| self.config.repositories.contains_key(repo))
+    }
+
     /// As [`Self::is_known`], by its name.
     #[must_use]
     pub fn is_known_name(&self, name: &str) -> bool {

@@ -103,6 +103,18 @@ fn a_record_that_cannot_be_read_or_kept_fails_no_backup() {
 }
 
 #[test]
+fn of_a_repository_that_only_the_command_line_names_nothing_is_remembered() {
+    let bench = two("");
+    bench.expect(0, &["run"]);
+    let _ = std::fs::remove_dir_all(bench.path("data"));
+    let place = bench.path("ssd");
+    for arguments in [["check", "--no-key"].as_slice(), &["prune"], &["backup", "./source"]] {
+        bench.expect(0, &[&["--repo", place.to_str().unwrap()], arguments].concat());
+    }
+    assert!(!bench.path("data/state.sqlite").exists());
+}
+
+#[test]
 fn what_is_remembered_is_nobody_elses_business() {
     use std::os::unix::fs::PermissionsExt as _;
     let bench = two("");

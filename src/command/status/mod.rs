@@ -91,20 +91,23 @@ pub(super) fn metrics_text(status: &Status, state: Option<&State>) -> Result<Str
 
 /// The exit code for monitors: that of the worst.
 pub(super) fn exit_of(status: &Status) -> Exit {
+    // Why a repository could not be asked; where something is known to be worse than that, it counts.
+    let unreachable = |name: &str| {
+        let repository = status.repositories.iter().find(|one| one.name == name);
+        let code = repository.and_then(|one| one.unreachable.as_ref()).map(|(code, _)| *code);
+        code.and_then(Exit::of_code).unwrap_or(Exit::Failed)
+    };
     let of_profiles = status.profiles.iter().flat_map(|profile| &profile.destinations).map(|one| match one.verdict {
         Verdict::Fine => Exit::Complete,
         Verdict::Behind => Exit::Behind,
-        // Its repository says why.
-        Verdict::Unreachable => Exit::Complete,
+        Verdict::Unreachable => unreachable(&one.repository),
         Verdict::Incomplete => Exit::Incomplete,
         Verdict::Anomaly => Exit::Anomaly,
         Verdict::Failed => Exit::Failed,
         Verdict::Never | Verdict::Overdue => Exit::Overdue,
     });
     let damaged = status.repositories.iter().filter(|one| one.is_damaged(Exit::Damage.code())).map(|_| Exit::Damage);
-    let unreachable = status.repositories.iter().filter_map(|one| one.unreachable.as_ref());
-    let unreachable = unreachable.map(|(code, _)| Exit::of_code(*code).unwrap_or(Exit::Failed));
     // Where a configuration is missing, nothing is fine.
     let nothing = if status.profiles.is_empty() { Exit::Overdue } else { Exit::Complete };
-    of_profiles.chain(damaged).chain(unreachable).fold(nothing, Exit::worst)
+    of_profiles.chain(damaged).fold(nothing, Exit::worst)
 }

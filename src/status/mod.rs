@@ -345,6 +345,14 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_keeps_nothing_is_fine_without_a_snapshot() {
+        let last = |snapshot| vec![Done { snapshot, ..done(90, 0) }];
+        let known = |newest| Known { snapshots: Some(vec![]), newest, ..Known::default() };
+        assert_eq!(judged(known(last(None)), Limit::Age(Duration::from_secs(1))).verdict, Verdict::Fine);
+        assert_eq!(judged(known(last(Some("1".into()))), Limit::None).verdict, Verdict::Never, "it was deleted");
+    }
+
+    #[test]
     fn growth_is_what_was_stored_in_the_last_runs() {
         let known = Known { recent: vec![done(80, 0), done(90, 3)], newest: vec![done(90, 3)], ..Known::default() };
         assert_eq!(judged(known, Limit::None).growth_bytes, Some(20));

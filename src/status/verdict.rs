@@ -45,7 +45,12 @@ impl Verdict {
     /// From the newest complete snapshot, whether one of all is strange, and the last run.
     #[must_use]
     pub fn of(complete: Option<&Seen>, is_strange: bool, last: Option<&Done>, limit: Limit, now: Timestamp) -> Self {
-        let Some(complete) = complete else { return Self::Never };
+        let Some(complete) = complete else {
+            // A service that keeps nothing ends well, and no file was counted.
+            let nothing = |done: &Done| done.exit == 0 && done.snapshot.is_none() && done.figures.files.is_none();
+            let keeps_nothing = last.is_some_and(nothing);
+            return if keeps_nothing { Self::Fine } else { Self::Never };
+        };
         if limit.is_over(complete.start, now) {
             return Self::Overdue;
         }

@@ -142,3 +142,14 @@ fn what_is_required_gives_the_exit_code_of_a_backup() {
     std::fs::write(bench.path("broken"), "").unwrap();
     bench.expect(4, &["backup", "shop", "--require", "snapshot"]);
 }
+
+#[test]
+fn a_service_that_keeps_nothing_is_seen_to_and_fine() {
+    let bench = two("");
+    let stateless = bk::profile::Service::all().iter().find(|one| one.state == bk::profile::State::Stateless);
+    let stateless = stateless.expect("bk knows a service that keeps nothing").slug;
+    bench.configure(&format!("{TWO}[profile.idle]\nuse = \"{stateless}\"\nmax-age = \"26h\"\n"));
+    bench.expect(0, &["run"]);
+    let said = bench.expect(0, &["status"]);
+    assert!(said.contains("idle") && said.contains("fine: it keeps nothing"), "{said}");
+}

@@ -86,17 +86,22 @@ impl Destination {
         }
     }
 
-    /// A repository that has no snapshot of this run.
-    pub fn missed(repository: &str, exit: Exit, failure: &Failure) -> Self {
+    /// A repository in which there is nothing to keep.
+    fn nothing(repository: &str) -> Self {
         Self {
             repository: repository.to_owned(),
-            exit,
+            exit: Exit::Complete,
             snapshot: None,
             seconds: 0.0,
             dumps_seconds: 0.0,
             figures: Figures::default(),
-            message: Some(failure.in_one_line()),
+            message: None,
         }
+    }
+
+    /// A repository that has no snapshot of this run.
+    pub fn missed(repository: &str, exit: Exit, failure: &Failure) -> Self {
+        Self { exit, message: Some(failure.in_one_line()), ..Self::nothing(repository) }
     }
 }
 
@@ -111,6 +116,10 @@ impl Outcome {
                     self.destinations.push(Destination { seconds: self.seconds, ..missed });
                 }
             }
+        }
+        // A service that keeps nothing has been seen to in all of them.
+        if self.destinations.is_empty() && matches!(self.result, Ok(Exit::Complete)) {
+            self.destinations = targets.iter().map(|target| Destination::nothing(&target.name)).collect();
         }
         if self.destinations.iter().any(|destination| destination.snapshot.is_some()) {
             for missed in self.destinations.iter_mut().filter(|one| one.snapshot.is_none() && one.exit == Exit::Failed)

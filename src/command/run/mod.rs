@@ -93,13 +93,14 @@ impl RunArgs {
 /// When nothing could be begun.
 pub(super) fn run_jobs(session: &Session, jobs: &[Job], lock_wait: Duration, keep_all: bool) -> Result<Exit, Failure> {
     let surroundings = super::service::surroundings(session)?;
+    // Before the record begins: what fails here is no run that died.
+    recover(session, &surroundings)?;
     give_way::give_way(session);
     let watch = Stopwatch::start();
     let record = Record::begin(session, "run");
     let _alive = record.stay_alive();
     let teller = Teller::new(session, &record);
     teller.bury();
-    recover(session, &surroundings)?;
     teller.starts();
     let args = BackupArgs::of_run(lock_wait);
     let mut night = Night::new(session, &record, &surroundings, &args, keep_all);

@@ -106,6 +106,7 @@ fn verdict_text(profile: &ProfileStatus, one: &Destination, status: &Status) -> 
     let message = || one.last.as_ref().and_then(|done| done.message.as_deref()).map(line_text);
     let reason = |word: &str| message().map_or_else(|| word.to_owned(), |message| format!("{word}: {message}"));
     match one.verdict {
+        Verdict::Fine if one.complete.is_none() => "fine: it keeps nothing".to_owned(),
         Verdict::Fine => "fine".to_owned(),
         Verdict::Behind => reason("BEHIND"),
         Verdict::Unreachable => "COULD NOT BE ASKED".to_owned(),

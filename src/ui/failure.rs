@@ -71,7 +71,7 @@ impl Exit {
             Self::Damage => (5, "Damage was found."),
             Self::Verification => (6, "What was restored is not what was backed up."),
             Self::Behind => (7, "Backed up, but a repository is behind the others; the next run brings it up to date."),
-            Self::Overdue => (8, "The newest complete snapshot of a profile is older than its max-age."),
+            Self::Overdue => (8, "The newest complete snapshot of a profile is missing or too old."),
             Self::Anomaly => {
                 (9, "A backup is unlike those before it; nothing is forgotten or pruned until bk accept says so.")
             }
@@ -121,7 +121,7 @@ impl Exit {
 }
 
 /// Why a command did not do what was asked: what happened, why, and what to do next.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,

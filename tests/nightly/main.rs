@@ -167,3 +167,17 @@ fn the_journal_is_told_how_much_each_line_matters() {
     bench.bk(&["run", "nothing"]).env("JOURNAL_STREAM", &stream).stderr(other).status().unwrap();
     assert!(std::fs::read_to_string(bench.path("other")).unwrap().starts_with("error: "));
 }
+
+#[test]
+fn a_run_gives_way_to_whatever_else_the_machine_does() {
+    let bench = two("");
+    let look = "nice >HERE/nice; cat /proc/self/oom_score_adj >HERE/oom; ionice >HERE/io";
+    let before = format!("[[profile.wiki.before]]\nrun = [\"sh\", \"-c\", \"{look}\"]\n");
+    bench.configure(&format!("{TWO}{before}[schedule]\nnice = 7\nio = \"idle\"\n"));
+    let seen = |name: &str| std::fs::read_to_string(bench.path(name)).unwrap().trim().to_owned();
+    bench.expect(0, &["backup", "wiki"]);
+    assert_ne!(seen("io"), "idle", "by hand somebody waits for it");
+    bench.expect(0, &["run", "wiki"]);
+    // Programs that it starts inherit all three.
+    assert_eq!((seen("nice"), seen("oom"), seen("io")), ("7".into(), "500".into(), "idle".into()));
+}

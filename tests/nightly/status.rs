@@ -61,6 +61,9 @@ fn the_table_says_how_things_stand() {
     ];
     assert_eq!(masked(&history), expected, "{history}");
     assert_eq!(bench.expect(0, &["status", "shop", "-n", "1"]).lines().count(), 2);
+    bench.expect(0, &["restore", "wiki", "--to", bench.path("back").to_str().unwrap()]);
+    let said = bench.expect(1, &["status", "--offline"]);
+    assert!(said.contains("restored just now, took 0 s"), "how long a restore takes is known: {said}");
 }
 
 #[test]

@@ -122,3 +122,14 @@ fn a_unit_that_failed_before_bk_could_do_anything_is_told_and_one_that_told_itse
     bench.bk(&["status", "--notify", "--unit", "bk.service"]).status().unwrap();
     assert!(told(&bench).is_empty());
 }
+
+#[test]
+fn no_name_of_a_file_is_in_what_is_told() {
+    let bench = two("");
+    bench.configure(&format!("{TWO}{TOLD}[profile.gone]\npaths = [\"HERE/shop\", \"HERE/very-private-plans\"]\n"));
+    let said = bench.expect(3, &["run", "gone"]);
+    assert!(said.contains("very-private-plans"), "whoever sits there is told: {said}");
+    let notices = told(&bench);
+    assert_eq!(events(&notices), ["incomplete gone"]);
+    assert!(!notices[0].to_string().contains("very-private-plans"), "{}", notices[0]);
+}

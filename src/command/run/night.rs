@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Pruned, Report, Step};
-use crate::command::backup::{BackupArgs, Job, Outcome};
+use crate::command::backup::{BackupArgs, Destination, Job, Outcome};
 use crate::command::forget::forget_profile;
 use crate::command::prune::{Rest, prune};
 use crate::command::record::{Record, Watch};
@@ -11,6 +11,7 @@ use crate::command::session::Target;
 use crate::command::{Opened, Session};
 use crate::job::Surroundings;
 use crate::state::{Figures, Verb};
+use crate::ui::text::duration;
 use crate::ui::{Exit, Failure};
 
 /// A run takes longer than usual when it takes so many times as long…
@@ -81,20 +82,10 @@ impl<'a> Night<'a> {
 
     /// What took much longer than usual.
     fn slow(&self, name: &str, outcome: &Outcome) -> Vec<String> {
-        let took_long = |destination: &crate::command::backup::Destination| {
+        let took_long = |destination: &Destination| {
             let repository = &destination.repository;
             let usual = self.record.with(|state, _| state.usual_seconds(Verb::Backup, name, repository))??;
-            let slow = destination.seconds > usual * SLOW_FACTOR && destination.seconds > usual + SLOW_SECONDS;
-            let dumps = (destination.dumps_seconds > destination.seconds / 2.0)
-                .then(|| format!(", {} of it for dumps", crate::ui::text::duration(destination.dumps_seconds)));
-            slow.then(|| {
-                format!(
-                    "{repository}: {} instead of {}{}",
-                    crate::ui::text::duration(destination.seconds),
-                    crate::ui::text::duration(usual),
-                    dumps.unwrap_or_default()
-                )
-            })
+            slow_text(destination, usual)
         };
         outcome.destinations.iter().filter_map(took_long).collect()
     }
@@ -167,5 +158,37 @@ impl<'a> Night<'a> {
     pub fn report(self, seconds: f64) -> Report {
         let interrupted = self.session.is_interrupted();
         Report { steps: self.steps, pruned: self.pruned, seconds, interrupted }
+    }
+}
+
+/// How much longer than usual a repository took, when that is much.
+fn slow_text(destination: &Destination, usual: f64) -> Option<String> {
+    let Destination { repository, seconds, dumps_seconds, .. } = destination;
+    if *seconds <= usual * SLOW_FACTOR || *seconds <= usual + SLOW_SECONDS {
+        return None;
+    }
+    let dumps = if *dumps_seconds > seconds / 2.0 {
+        format!(", {} of it for dumps", duration(*dumps_seconds))
+    } else {
+        String::new()
+    };
+    Some(format!("{repository}: {} instead of {}{dumps}", duration(*seconds), duration(usual)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_is_three_times_as_long_as_usual_and_a_minute_more() {
+        let took = |seconds, dumps_seconds| {
+            let failure = Failure::usage("", "");
+            Destination { seconds, dumps_seconds, ..Destination::missed("ssd", Exit::Complete, &failure) }
+        };
+        assert_eq!(slow_text(&took(89.0, 0.0), 30.0), None, "not three times");
+        assert_eq!(slow_text(&took(50.0, 0.0), 1.0), None, "not a minute more");
+        assert_eq!(slow_text(&took(120.0, 10.0), 30.0).unwrap(), "ssd: 2 min 0 s instead of 30.0 s");
+        let with_dumps = slow_text(&took(120.0, 90.0), 30.0).unwrap();
+        assert!(with_dumps.ends_with(", 1 min 30 s of it for dumps"), "{with_dumps}");
     }
 }

@@ -58,7 +58,7 @@ pub(in crate::command) fn gather(session: &Session, state: Option<&State>, ask: 
         Ask::Repositories => ask_all(session, &targets),
     };
     if let Some(Err(failure)) = said.values().find(|said| said.as_ref().is_err_and(is_final)) {
-        return Err(again(failure));
+        return Err(failure.clone());
     }
     if wanted.is_empty() || session.config.profiles.is_empty() {
         wanted.extend(unconfigured(&said, &wanted));
@@ -91,15 +91,6 @@ pub(in crate::command) fn gather(session: &Session, state: Option<&State>, ask: 
 /// What nobody has to ask again for: the wrong key stays wrong.
 fn is_final(failure: &Failure) -> bool {
     matches!(failure.exit, Exit::Interrupted | Exit::Usage)
-}
-
-fn again(failure: &Failure) -> Failure {
-    Failure {
-        exit: failure.exit,
-        message: failure.message.clone(),
-        causes: failure.causes.clone(),
-        hint: failure.hint.clone(),
-    }
 }
 
 /// The profiles with their repositories: those that are configured; without a configuration those remembered.

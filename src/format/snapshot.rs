@@ -1,5 +1,7 @@
 //! Snapshots: what a run kept. bk-repository(7), "SNAPSHOT".
 
+use std::collections::BTreeMap;
+
 use super::DecodeError;
 use super::cbor::{Fields, Reader};
 use super::node::{Node, Timestamp};
@@ -38,6 +40,8 @@ pub struct HookResult {
     pub outcome: String,
     /// For people.
     pub message: String,
+    /// What the hook wants to be told when its dump is drilled, by key.
+    pub notes: BTreeMap<String, String>,
 }
 
 /// One thing that was backed up.
@@ -204,6 +208,12 @@ impl Snapshot {
             let mut result = Fields::new();
             for (key, text) in (1..).zip([&hook.name, &hook.outcome, &hook.message]) {
                 result.field(key).text(text);
+            }
+            if !hook.notes.is_empty() {
+                let writer = result.field(4).array(hook.notes.len());
+                for (key, value) in &hook.notes {
+                    writer.array(2).text(key).text(value);
+                }
             }
             result.finish(writer);
         }
@@ -373,17 +383,29 @@ fn decode_problem(reader: &mut Reader<'_>) -> Result<Problem, DecodeError> {
 
 fn decode_hook(reader: &mut Reader<'_>) -> Result<HookResult, DecodeError> {
     let (mut name, mut outcome, mut message) = (String::new(), String::new(), String::new());
+    let mut notes = BTreeMap::new();
     reader.map(|key, reader| {
         let text = match key {
             1 => &mut name,
             2 => &mut outcome,
             3 => &mut message,
+            4 => {
+                notes = (0..reader.array()?).map(|_| decode_note(reader)).collect::<Result<_, _>>()?;
+                return Ok(true);
+            }
             _ => return Ok(false),
         };
         *text = reader.text()?.to_owned();
         Ok(true)
     })?;
-    Ok(HookResult { name, outcome, message })
+    Ok(HookResult { name, outcome, message, notes })
+}
+
+fn decode_note(reader: &mut Reader<'_>) -> Result<(String, String), DecodeError> {
+    match reader.array()? {
+        2 => Ok((reader.text()?.to_owned(), reader.text()?.to_owned())),
+        _ => Err(reader.error("a note of a hook is not a key and a value")),
+    }
 }
 
 #[cfg(test)]
@@ -404,7 +426,12 @@ mod tests {
             outcome: Outcome::Incomplete,
             problems: vec![Problem { kind: "changed".into(), path: b"/x".to_vec(), message: "m".into() }],
             problem_count: 5000,
-            hooks: vec![HookResult { name: "n".into(), outcome: "ok".into(), message: String::new() }],
+            hooks: vec![HookResult {
+                name: "n".into(),
+                outcome: "ok".into(),
+                message: String::new(),
+                notes: BTreeMap::from([("image".into(), "sha256:1".into())]),
+            }],
             parent: Some(SnapshotId([7; 32])),
             definition: "d".into(),
             configuration: "c".into(),

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::source::command::CommandError;
 
+/// The exit code of a hook that misses what it needs, `EX_UNAVAILABLE` of sysexits.h.
+const UNAVAILABLE: i32 = 69;
+
 /// A hook that cannot be used, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
@@ -70,6 +73,12 @@ impl HookError {
                 None => source.hint().to_owned(),
             },
         }
+    }
+
+    /// Whether it could not even be tried here, for want of a program or a server.
+    #[must_use]
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Command { source: CommandError::Failed { code: UNAVAILABLE, .. }, .. })
     }
 
     /// Whether the user stopped it.

@@ -27,6 +27,21 @@ pub struct Facts {
     pub substitutes: Vec<Substitute>,
     /// What `end` needs to know; the last that was said.
     pub state: Option<String>,
+    /// What a dump wants to be told when it is drilled, by key.
+    pub notes: BTreeMap<String, String>,
+    /// What the questions of a drill brought.
+    pub answers: Vec<Answer>,
+}
+
+/// One row that a question of a drill brought, or why it could not be asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Which question, counted from 1.
+    pub number: u64,
+    /// Its columns as text; `None` for NULL.
+    pub row: Vec<Option<String>>,
+    /// Why it could not be asked.
+    pub error: Option<String>,
 }
 
 /// Something that keeps a hook from its work.
@@ -62,6 +77,10 @@ struct Line {
     source: Option<PathBuf>,
     r#for: Option<PathBuf>,
     state: Option<String>,
+    note: BTreeMap<String, String>,
+    answer: Option<u64>,
+    row: Option<Vec<Option<String>>>,
+    error: Option<String>,
 }
 
 impl Facts {
@@ -96,6 +115,10 @@ impl Facts {
             self.substitutes.push(Substitute { source, stands_for });
         }
         self.state = line.state.or(self.state.take());
+        self.notes.extend(line.note);
+        if let Some(number) = line.answer {
+            self.answers.push(Answer { number, row: line.row.unwrap_or_default(), error: line.error });
+        }
     }
 }
 
@@ -116,6 +139,18 @@ mod tests {
         assert_eq!(facts.problems, [Problem { message: "p".into(), hint: Some("h".into()) }]);
         assert_eq!(facts.substitutes[0].stands_for, PathBuf::from("/d"));
         assert_eq!(facts.state.as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn notes_and_answers_are_kept_in_their_order() {
+        let text = b"{\"note\":{\"image\":\"i\",\"version\":\"15\"}}\n{\"answer\":1,\"row\":[\"a\",null]}\n\
+            {\"answer\":1,\"row\":[\"b\",\"\"]}\n{\"answer\":2,\"error\":\"no such table\"}\n";
+        let facts = Facts::parse(text);
+        assert_eq!((facts.notes["image"].as_str(), facts.notes["version"].as_str()), ("i", "15"));
+        let rows: Vec<_> = facts.answers.iter().map(|answer| (answer.number, answer.row.len())).collect();
+        assert_eq!(rows, [(1, 2), (1, 2), (2, 0)]);
+        assert_eq!(facts.answers[0].row, [Some("a".to_owned()), None]);
+        assert_eq!(facts.answers[2].error.as_deref(), Some("no such table"));
     }
 
     #[test]

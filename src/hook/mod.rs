@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub use builtin::BUILT_IN;
 pub use call::{Call, Finished, Started, private_folder};
 pub use error::HookError;
-pub use facts::{Facts, Problem, Substitute};
+pub use facts::{Answer, Facts, Problem, Substitute};
 pub use journal::{Journal, Pending};
 
 /// Where a machine's own hooks lie.

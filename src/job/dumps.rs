@@ -1,6 +1,6 @@
 //! Dumps as streams of a backup: each is proved whole while it is read, without a copy on disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
@@ -152,11 +152,11 @@ fn unique(path: &str, streams: &[Stream<'_>]) -> String {
 fn tell(surroundings: &Surroundings, results: &HookResults, hook: &str, error: &HookError) {
     let message = error.in_one_line();
     surroundings.listener.warning(&format!("{message}; {}", error.hint()));
-    record(results, hook, "failed", message);
+    record(results, hook, "failed", message, BTreeMap::new());
 }
 
-fn record(results: &HookResults, hook: &str, outcome: &str, message: String) {
-    let result = HookResult { name: hook.to_owned(), outcome: outcome.to_owned(), message };
+fn record(results: &HookResults, hook: &str, outcome: &str, message: String, notes: BTreeMap<String, String>) {
+    let result = HookResult { name: hook.to_owned(), outcome: outcome.to_owned(), message, notes };
     results.lock().unwrap_or_else(PoisonError::into_inner).push(result);
 }
 
@@ -236,7 +236,7 @@ impl Dump {
         found.problems.extend(problems);
         found.rows = facts.rows;
         drop(found);
-        record(&self.results, &self.path, "complete", facts.server.unwrap_or_default());
+        record(&self.results, &self.path, "complete", facts.server.unwrap_or_default(), facts.notes);
         Ok(())
     }
 
@@ -277,7 +277,7 @@ impl Dump {
             tables.left = tables.left.saturating_sub(1);
             tables.broken = true;
         }
-        record(&self.results, &self.path, "failed", message.clone());
+        record(&self.results, &self.path, "failed", message.clone(), BTreeMap::new());
         io::Error::other(message)
     }
 }

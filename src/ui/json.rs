@@ -131,7 +131,7 @@ pub fn snapshot_in_full(info: &SnapshotInfo) -> Map<String, Value> {
         Value::Object(object)
     });
     object.insert("problems".into(), Value::Array(problems.collect()));
-    let hook = |hook: &crate::format::snapshot::HookResult| json!({"name": hook.name, "outcome": hook.outcome, "message": hook.message});
+    let hook = |hook: &crate::format::snapshot::HookResult| json!({"name": hook.name, "outcome": hook.outcome, "message": hook.message, "notes": hook.notes});
     object.insert("hooks".into(), Value::Array(snapshot.hooks.iter().map(hook).collect()));
     object.insert("run".into(), snapshot.run.to_string().into());
     object.insert("class_rule".into(), snapshot.class_rule.into());

@@ -23,7 +23,8 @@
 //!
 //! **Service**: [`hook`] runs the programs that know a service, [`profile`] turns configuration files into what is to be
 //! done, and says where each value came from, [`status`] says how things stand, [`metrics`] says it in numbers,
-//! [`notify`] tells people how it went, [`job`] does it for one profile, and looks whether it can.
+//! [`notify`] tells people how it went, [`job`] does it for one profile, and looks whether it can, [`drill`] proves that a
+//! restored database is one.
 //!
 //! **The door**: [`ui`] is all that a person or a program reads, [`command`] all that they type.
 
@@ -50,6 +51,7 @@ pub mod repository;
 
 pub mod operation;
 
+pub mod drill;
 pub mod hook;
 pub mod job;
 pub mod metrics;

@@ -40,11 +40,11 @@ const ORDER: &[&str] = &[
     "hook",
     "profile",
     "discover",
-    "drill",
     "status",
     "notify",
     "metrics",
     "job",
+    "drill",
     // 7 door
     "ui",
     "command",

@@ -13,6 +13,7 @@ use super::record::Record;
 use super::run::{due, look, next_due, run_jobs};
 use super::session::data_folder;
 use super::status::{Ask, conclusion, exit_of, gather, metrics_text};
+use super::verify::VerifyArgs;
 use crate::clock::{Clock as _, Stopwatch, Timestamp};
 use crate::metrics::{Board, Served, serve};
 use crate::state::State;
@@ -107,6 +108,9 @@ impl Daemon {
         }
         if !self.session.is_interrupted() && self.check_is_due() {
             self.do_one(|session| CheckArgs::of_timer().run(session));
+            if !self.session.is_interrupted() && !self.session.config.profiles.is_empty() {
+                self.do_one(|session| VerifyArgs::of_timer().run(session));
+            }
         }
         if self.overdue_looked.is_none_or(|watch| watch.elapsed() >= OVERDUE) {
             self.overdue_looked = Some(Stopwatch::start());

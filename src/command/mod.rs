@@ -43,6 +43,7 @@ mod stats;
 mod status;
 mod systemd;
 mod traffic;
+mod verify;
 mod workers;
 
 use std::ffi::OsString;
@@ -124,6 +125,8 @@ pub enum Command {
     Dump(dump::DumpArgs),
     /// Is the repository whole?
     Check(check::CheckArgs),
+    /// Does it restore?
+    Verify(verify::VerifyArgs),
     Doctor(doctor::DoctorArgs),
     Forget(Box<forget::ForgetArgs>),
     Prune(prune::PruneArgs),
@@ -163,6 +166,7 @@ impl Command {
             Self::Diff(args) => args.run(session),
             Self::Dump(args) => args.run(session),
             Self::Check(args) => args.run(session),
+            Self::Verify(args) => args.run(session),
             Self::Doctor(args) => args.run(session),
             Self::Forget(args) => args.run(session),
             Self::Prune(args) => args.run(session),

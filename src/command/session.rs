@@ -329,7 +329,14 @@ impl Session {
     /// # Errors
     /// As they come, when none can be opened. Snapshots that cannot be read are warned about.
     pub fn open_for_reading(&self) -> Result<(Opened, Snapshots), Failure> {
-        let mut targets = self.targets(&[])?;
+        self.open_nearest(self.targets(&[])?)
+    }
+
+    /// Opens the nearest of `targets` that can be opened, with its snapshots.
+    ///
+    /// # Errors
+    /// As [`Self::open_for_reading`].
+    pub fn open_nearest(&self, mut targets: Vec<Target>) -> Result<(Opened, Snapshots), Failure> {
         targets.sort_by_key(|target| target.location.local().is_none());
         let mut first: Option<Failure> = None;
         for target in &targets {

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::Session;
 use super::select::{FilterArgs, Selector};
+use super::verify::proved_text;
+use crate::clock::{Clock as _, Timestamp};
 use crate::format::snapshot::{Outcome, Snapshot};
-use crate::repository::{SnapshotInfo, Snapshots};
+use crate::repository::{SnapshotInfo, Snapshots, Verification};
 use crate::retention::Pin;
 use crate::size::ByteSize;
 use crate::ui::{Align, Exit, Failure, Screen, Table, json, text};
@@ -43,7 +45,7 @@ impl SnapshotsArgs {
             None => None,
             Some(Selector::Profile(name, 0)) => Some(name.as_str()),
             Some(one) => {
-                show(&session.screen, one.find(&snapshots, &self.filter)?);
+                show(&session.screen, one.find(&snapshots, &self.filter)?, &snapshots);
                 return Ok(exit);
             }
         };
@@ -56,13 +58,15 @@ impl SnapshotsArgs {
             let listed = listed.into_iter().map(|info| {
                 let mut object = json::snapshot(info);
                 object.insert("pinned".into(), (snapshots.facts.pin(&info.id) != Pin::None).into());
+                let proved = snapshots.facts.verification(&info.id);
+                object.insert("verification".into(), proved.map_or(Value::Null, verification_json));
                 Value::Object(object)
             });
             session.screen.json_line(&Value::Array(listed.collect()));
         } else if snapshots.all.is_empty() {
             session.screen.note(&format!("{} has no snapshots yet; make one with `bk backup`", opened.name));
         } else {
-            lines(&listed, &snapshots).iter().for_each(|line| session.screen.line(line));
+            lines(&listed, &snapshots, session.clock.wall()).iter().for_each(|line| session.screen.line(line));
         }
         Ok(exit)
     }
@@ -104,7 +108,7 @@ fn tags(snapshot: &Snapshot) -> String {
 }
 
 /// The table and its closing line.
-fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots) -> Vec<String> {
+fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots, now: Timestamp) -> Vec<String> {
     let titles = [
         ("ID", Align::Left),
         ("TIME", Align::Left),
@@ -122,6 +126,11 @@ fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots) -> Vec<String> {
         let mut outcome = outcome(snapshot);
         if snapshots.facts.pin(id) != Pin::None {
             outcome.push_str(", pinned");
+        }
+        if let Some(proved) = snapshots.facts.verification(id) {
+            let part = if proved.is_full() { "verified" } else { "verified in part" };
+            let ago = text::coarse((now.seconds - proved.time.seconds).max(0));
+            outcome.push_str(&format!(", {part} {ago} ago"));
         }
         if snapshots.needs_acceptance(info) {
             outcome.push_str(", unusual: see `bk accept`");
@@ -143,13 +152,31 @@ fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots) -> Vec<String> {
     lines
 }
 
-fn show(screen: &Screen, info: &SnapshotInfo) {
+fn show(screen: &Screen, info: &SnapshotInfo, snapshots: &Snapshots) {
+    let proved = snapshots.facts.verification(&info.id);
     if screen.json {
-        screen.json_line(&Value::Object(json::snapshot_in_full(info)));
+        let mut object = json::snapshot_in_full(info);
+        object.insert("verification".into(), proved.map_or(Value::Null, verification_json));
+        screen.json_line(&Value::Object(object));
     } else {
-        facts(info).lines().iter().for_each(|line| screen.line(line));
+        let mut table = facts(info);
+        if let Some(proved) = proved {
+            let when = format!("{} on {}", text::time_text(proved.time), text::line_text(&proved.host));
+            table.row(["verified".to_owned(), format!("{when}: {}", proved_text(proved))]);
+        }
+        table.lines().iter().for_each(|line| screen.line(line));
         sections(&info.snapshot).iter().for_each(|line| screen.line(line));
     }
+}
+
+fn verification_json(proved: &Verification) -> Value {
+    let mut value = serde_json::to_value(proved).unwrap_or_default();
+    if let Some(object) = value.as_object_mut() {
+        object.insert("time".into(), text::rfc3339(proved.time).into());
+        object.insert("host".into(), proved.host.clone().into());
+        object.insert("full".into(), proved.is_full().into());
+    }
+    value
 }
 
 /// What a snapshot says in one line each.
@@ -269,7 +296,7 @@ mod tests {
     #[test]
     fn the_table_says_what_is_incomplete_and_ends_with_the_count() {
         let (_bench, snapshots) = bench();
-        let lines = lines(&snapshots.all.iter().collect::<Vec<_>>(), &snapshots);
+        let lines = lines(&snapshots.all.iter().collect::<Vec<_>>(), &snapshots, Timestamp::default());
         assert_eq!(lines.len(), 6);
         assert!(lines[0].starts_with("ID        TIME "));
         assert!(lines[4].contains("wiki") && lines[4].contains("incomplete (3 problems)"), "{}", lines[4]);

@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::Surroundings;
-use crate::hook::{Facts, HookError};
+use super::{Ready, Surroundings};
+use crate::hook::{Facts, Finished, HookError};
 use crate::profile::{Container, HookUse, Role};
 use crate::source::command::Input;
 
@@ -136,8 +136,25 @@ pub fn load<E: std::error::Error + From<io::Error> + 'static>(
     if replace {
         ready.call.variables.push(("BK_OVERWRITE".into(), "1".into()));
     }
-    let hears = surroundings.hear(&server.used.hook);
-    let mut started = ready.call.start("restore", Some(stream), Input::Piped, hears)?;
+    let finished = feed(&ready, "restore", stream, surroundings.hear(&server.used.hook), write)?;
+    if finished.skipped {
+        return Err(LoadError::NoWay(server.used.hook.clone()));
+    }
+    Ok(finished.facts)
+}
+
+/// Runs a hook that reads what `write` writes.
+///
+/// # Errors
+/// [`LoadError`].
+pub(crate) fn feed<E: std::error::Error + From<io::Error> + 'static>(
+    ready: &Ready,
+    verb: &str,
+    stream: &str,
+    hears: impl FnMut(&str) + Send + 'static,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<Finished, LoadError<E>> {
+    let mut started = ready.call.start(verb, Some(stream), Input::Piped, hears)?;
     let mut broken = false;
     if let Some(input) = started.running().take_input() {
         let mut gathered = io::BufWriter::with_capacity(256 << 10, Watched { input, broken: &mut broken });
@@ -153,11 +170,7 @@ pub fn load<E: std::error::Error + From<io::Error> + 'static>(
     }
     // Only whoever has seen the end of its output knows that it ended well.
     let _ = io::copy(started.running(), &mut io::sink());
-    let finished = started.finish()?;
-    if finished.skipped {
-        return Err(LoadError::NoWay(server.used.hook.clone()));
-    }
-    Ok(finished.facts)
+    Ok(started.finish()?)
 }
 
 /// Knows whether writing failed because the hook does not read any more: then the hook says why.

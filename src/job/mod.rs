@@ -24,12 +24,13 @@ pub use around::Around;
 pub use detect::Detected;
 use dumps::probe_with;
 pub use dumps::{DUMPS, hook_of, is_of_server, probe};
+pub(crate) use load::feed;
 pub use load::{LoadError, Server, load};
 pub use location::decoded;
 pub use moments::{Moment, run_commands};
 pub use prepare::{Plan, drop_nested, plan};
 pub use quiesce::{Quiesced, recover};
-pub use way_back::{Asked, NoWay, WayBack, way_back};
+pub use way_back::{Asked, NoWay, WayBack, used_for, way_back};
 
 use crate::hook::{Call, Hook, HookError, Journal};
 use crate::profile::HookUse;

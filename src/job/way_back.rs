@@ -86,7 +86,8 @@ pub fn way_back(
 }
 
 /// The hook that dumped into a folder.
-fn used_for<'a>(hooks: &'a [HookUse], folder: &str) -> Option<&'a HookUse> {
+#[must_use]
+pub fn used_for<'a>(hooks: &'a [HookUse], folder: &str) -> Option<&'a HookUse> {
     let (hook, before) = hook_of(folder);
     hooks.iter().filter(|used| used.hook == hook && used.role == Role::Database).nth(before)
 }

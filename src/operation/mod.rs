@@ -17,3 +17,4 @@ pub(crate) mod reach;
 pub mod restore;
 pub mod stats;
 pub mod tar;
+pub mod verify;

@@ -422,8 +422,7 @@ mod tests {
                 "[profile.a]\nuse = \"plex\"\nnotify = \"x\"",
                 "3: `notify` in [profile.a] is not supported by this version of bk",
             ),
-            ("[profile.a.verify]\nlast = 1", "1: `verify` in [profile.a] is not supported by this version of bk"),
-            ("[defaults]\nverify = {}", "2: `verify` in [defaults] is not supported by this version of bk"),
+            ("[repository.a]\nlimit = {}", "2: `limit` in [repository.a] is not supported by this version of bk"),
         ];
         for (text, message) in cases {
             let (found, hint) = refused(text);

@@ -9,8 +9,10 @@ use super::dumps::{Container, HookUse, Moments, SqliteFile};
 use super::metrics::Metrics;
 use super::notify::Channel;
 use super::origin::{Origin, Origins};
+use super::question::Question;
 use super::schedule::{ProfileSchedule, Timetable};
 use super::service::Service;
+use super::verify::{Verify, VerifySaid};
 use crate::retention::{Keep, Value};
 use crate::source::exclude::{LintLevel, Rules, Verdict, lint};
 use crate::store::Location;
@@ -95,6 +97,8 @@ pub struct Defaults {
     pub scratch: Option<PathBuf>,
     /// The newest complete snapshot is overdue when it is older.
     pub max_age: Option<Duration>,
+    /// How often and how deeply it is proved that a backup restores.
+    pub verify: VerifySaid,
     /// Commands of the user around every run.
     pub moments: Moments,
 }
@@ -107,6 +111,7 @@ impl Default for Defaults {
             sqlite: true,
             scratch: None,
             max_age: None,
+            verify: VerifySaid::default(),
             moments: Moments::default(),
         }
     }
@@ -181,6 +186,10 @@ pub struct Profile {
     pub schedule: Option<ProfileSchedule>,
     /// The newest complete snapshot is overdue when it is older.
     pub max_age: Option<Duration>,
+    /// How often and how deeply it is proved that a backup restores.
+    pub verify: VerifySaid,
+    /// What must hold of its databases after they were restored; those of the service first.
+    pub questions: Vec<Question>,
 }
 
 impl Profile {
@@ -209,6 +218,8 @@ impl Profile {
             keep: BTreeMap::new(),
             schedule: None,
             max_age: None,
+            verify: VerifySaid::default(),
+            questions: Vec::new(),
         }
     }
 
@@ -225,6 +236,7 @@ impl Profile {
             candidates: true,
             sqlite_files,
             hooks,
+            questions: service.questions(),
             ..Self::ad_hoc(service.roots.iter().map(PathBuf::from).collect())
         }
     }
@@ -309,6 +321,13 @@ impl Config {
     #[must_use]
     pub fn max_age(&self, profile: Option<&str>) -> Option<Duration> {
         profile.and_then(|profile| self.profiles.get(profile)?.max_age).or(self.defaults.max_age)
+    }
+
+    /// How often and how deeply it is proved that the backups of a profile restore.
+    #[must_use]
+    pub fn verify(&self, profile: &str) -> Verify {
+        let said = self.profiles.get(profile).map(|profile| profile.verify).unwrap_or_default();
+        said.or(self.defaults.verify).filled()
     }
 
     /// What can be used but may not be meant, in the order of the names.

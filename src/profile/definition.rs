@@ -13,6 +13,8 @@ use super::config::{Config, Defaults, Family, Login, Profile, Repository, Shown}
 use super::dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
 use super::metrics::Metrics;
 use super::notify::{Address, Channel, ChannelKind, Http, Ready, Template, WebAddress};
+use super::question::Question;
+use super::service::Service;
 use crate::size::ByteSize;
 
 /// Stands where something secret was left out.
@@ -125,6 +127,7 @@ fn defaults(defaults: &Defaults) -> Table {
         .put("sqlite", defaults.sqlite)
         .put_some("scratch", optional(&defaults.scratch))
         .put_some("max-age", defaults.max_age.map(seconds))
+        .put_some("verify", defaults.verify.table())
         .put_moments(&defaults.moments)
         .0
 }
@@ -243,6 +246,29 @@ fn command(command: &UserCommand) -> Table {
         .0
 }
 
+/// Those that do not come with the service.
+fn own_questions(profile: &Profile) -> Vec<Table> {
+    let known = profile.known().map(Service::questions).unwrap_or_default();
+    profile.questions.iter().filter(|question| !known.contains(question)).map(question).collect()
+}
+
+fn question(question: &Question) -> Table {
+    let mut queries = question.queries.iter().cloned();
+    let column = |column: Option<usize>| column.and_then(|column| i64::try_from(column).ok());
+    let section = Section::default()
+        .put("name", question.name.clone())
+        .put_some("when", question.when.clone())
+        .put_some("database", question.database.clone())
+        .put_some("query", queries.next())
+        .put_some("or-query", queries.next())
+        .put("at-least", i64::try_from(question.at_least).unwrap_or(i64::MAX))
+        .put_some("equals", question.equals.clone())
+        .put_list("files", &question.files)
+        .put_some("size", column(question.size))
+        .put_some("hash", column(question.hash));
+    if question.optional { section.put("optional", true).0 } else { section.0 }
+}
+
 fn profile(profile: &Profile) -> Table {
     let paths: Vec<String> = profile.paths.iter().map(|path| text(path)).collect();
     let of = |role: Role, key: &str| -> Vec<Table> {
@@ -272,6 +298,8 @@ fn profile(profile: &Profile) -> Table {
         .put_some("keep", named(&profile.keep, super::keep::table))
         .put_some("schedule", profile.schedule.as_ref().map(|schedule| schedule.text().to_owned()))
         .put_some("max-age", profile.max_age.map(seconds))
+        .put_some("verify", profile.verify.table())
+        .put_tables("drill", own_questions(profile))
         .put_moments(&profile.moments)
         .0
 }

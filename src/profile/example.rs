@@ -67,6 +67,9 @@ sqlite = true
 scratch = "/var/tmp/bk"
 # Nothing old is forgotten when the newest complete snapshot is older than this.
 max-age = "26h"
+# How often it is proved that backups restore, and how deeply: each database is loaded into a server of its own, and
+# about so much of the files is restored and compared; "all" reads everything. `bk verify --due` does what is due.
+verify = { every = "7d", databases = "all", files = "2GiB" }
 
 [schedule]
 # When: minute, hour, day of the month, month, day of the week, as in crontab(5), or @daily and its like. `bk systemd
@@ -101,6 +104,33 @@ exclude-larger-than = "10GiB"
 tags = ["web"]
 # It is backed up at weekends only.
 max-age = "8d"
+verify = { every = "30d", files = "all" }
+
+# What must hold of a database that was restored. A built-in profile knows questions of its own.
+[[profile.wiki.drill]]
+name = "every image of a page is there"
+when = "mariadb"
+database = "wiki"
+query = "SELECT img_name, img_size FROM image ORDER BY img_timestamp DESC LIMIT 100"
+# Asked where the query cannot be, of an older version.
+or-query = "SELECT image_name, image_size FROM old_image LIMIT 100"
+# For each row one of these must be in the snapshot, below a data folder; {1} is the first column.
+files = ["images/{1}", "public/{1}"]
+# The column with the size of the file, and the one with its SHA-1 or SHA-256.
+size = 2
+# hash = 3
+# Nothing is wrong when neither query can be asked.
+optional = true
+
+[[profile.wiki.drill]]
+name = "there are pages"
+query = "SELECT page_id FROM page"
+at-least = 10
+
+[[profile.wiki.drill]]
+name = "no page is without a title"
+query = "SELECT count(*) FROM page WHERE page_title = ''"
+equals = "0"
 
 # In this repository the profile has rules of its own; in the others those of the repository count.
 [profile.wiki.keep]

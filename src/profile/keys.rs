@@ -155,6 +155,27 @@ const NOTIFY: &[Key] = &[
     key("command", Kind::Texts, "Of program: it and its arguments; no shell is used."),
 ];
 
+const VERIFY_TABLE: &[Key] = &[
+    key("every", Kind::Text, "How often, such as \"7d\" (default), or \"never\"; for `bk verify --due`."),
+    key("databases", Kind::Choice(&["all", "none"]), "Which databases are loaded for a test; default \"all\"."),
+    key("files", Kind::Text, "How much of the files is restored: such as \"2GiB\" (default), \"all\" or \"none\"."),
+];
+
+const DRILL: &[Key] = &[
+    key("name", Kind::Text, "What holds when it is answered well, in a few words."),
+    key("when", Kind::Text, "Only of databases of this engine: \"sqlite\", \"postgres\", \"mariadb\"."),
+    key("database", Kind::Text, "Only of this database; of SQLite the end of its path."),
+    key("query", Kind::Text, "What is asked of the restored database."),
+    key("or-query", Kind::Text, "What is asked where the query cannot be: of an older version, say."),
+    key("at-least", Kind::Whole(0, 65_535), "So many rows must come; default 1, with `files` 0."),
+    key("equals", Kind::Text, "The one value that must come."),
+    key("files", Kind::Texts, "For each row one of these must be in the snapshot; \"{1}\" is its first column."),
+    key("size", Kind::Whole(1, 64), "The column that holds the size of the file, in bytes."),
+    key("hash", Kind::Whole(1, 64), "The column that holds its SHA-1 or SHA-256, hexadecimal."),
+    key("optional", Kind::Switch, "Nothing is wrong when it cannot be asked."),
+];
+
+const VERIFY: Key = key("verify", Kind::Table(VERIFY_TABLE), "How often and how deeply restores are proved.");
 const MAX_AGE: Key = key(
     "max-age",
     Kind::Duration,
@@ -216,12 +237,13 @@ pub(super) const SECTIONS: &[Section] = &[
             key("sqlite", Kind::Switch, "Copy live SQLite databases consistently; default true."),
             key("scratch", Kind::Path, "Folder for temporary files."),
             MAX_AGE,
+            VERIFY,
             BEFORE,
             AFTER,
             FAILED,
             FINALLY,
         ],
-        later: &["keep", "verify", "notify"],
+        later: &["keep", "notify"],
     },
     Section {
         name: "schedule",
@@ -285,12 +307,14 @@ pub(super) const SECTIONS: &[Section] = &[
                 "Its own times, as in crontab(5), or \"never\"; instead of `run` of [schedule].",
             ),
             MAX_AGE,
+            VERIFY,
+            key("drill", Kind::Tables(DRILL), "What must hold of a restored database; besides what `use` asks."),
             BEFORE,
             AFTER,
             FAILED,
             FINALLY,
         ],
-        later: &["verify", "notify", "exclude-file", "drill"],
+        later: &["notify", "exclude-file"],
     },
     Section {
         name: "notify",

@@ -22,6 +22,7 @@ mod keys;
 mod metrics;
 mod notify;
 mod origin;
+mod question;
 mod raw;
 mod repository;
 mod resolve;
@@ -29,6 +30,7 @@ mod schedule;
 mod schema;
 mod scope;
 mod service;
+mod verify;
 
 pub use check::profile_name_problem;
 pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, Shown, Warning};
@@ -46,9 +48,11 @@ pub use notify::{
     Address, Channel, ChannelKind, Email, Event, Hidden, Http, MailTls, Method, Ready, Template, WebAddress,
 };
 pub use origin::{Origin, Place};
+pub use question::Question;
 pub use schedule::{IoClass, ProfileSchedule, Timetable};
 pub use schema::schema;
 pub use service::{Need, Service, State};
+pub use verify::{Depth, Every, Verify, VerifySaid};
 
 /// Reads the configuration: every file there is for this user, merged and checked.
 ///

@@ -12,7 +12,9 @@ use super::dumps::{Container, RawCommand, RawDatabase, RawHook, RawQuiesce, RawS
 use super::keep::RawKeep;
 use super::metrics::RawMetrics;
 use super::notify::RawNotify;
+use super::question::RawQuestion;
 use super::schedule::RawSchedule;
+use super::verify::RawVerify;
 use crate::size::ByteSize;
 
 /// A value and the bytes of the file it stands in.
@@ -74,6 +76,7 @@ pub(super) struct RawDefaults {
     pub sqlite: Typed<bool>,
     pub scratch: Typed<String>,
     pub max_age: Typed<String>,
+    pub verify: Typed<RawVerify>,
     pub before: Tables<RawCommand>,
     pub after: Tables<RawCommand>,
     pub failed: Tables<RawCommand>,
@@ -104,6 +107,8 @@ pub(super) struct RawProfile {
     pub keep: BTreeMap<String, Spanned<RawKeep>>,
     pub schedule: Typed<String>,
     pub max_age: Typed<String>,
+    pub verify: Typed<RawVerify>,
+    pub drill: Tables<RawQuestion>,
     pub before: Tables<RawCommand>,
     pub after: Tables<RawCommand>,
     pub failed: Tables<RawCommand>,

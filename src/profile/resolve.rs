@@ -12,11 +12,13 @@ use super::keep::RawKeep;
 use super::metrics::read_metrics;
 use super::notify::read_channel;
 use super::origin::{Origin, Origins};
-use super::raw::{RawDefaults, RawFamily, RawProfile, Tables};
+use super::question::Question;
+use super::raw::{RawDefaults, RawFamily, RawProfile, Tables, Typed};
 use super::repository::read_repository;
 use super::schedule::{read_profile_schedule, read_schedule};
 use super::scope::{Scope, absolute, file_name, tag, unknown_repository};
 use super::service::Service;
+use super::verify::{RawVerify, VerifySaid};
 use crate::retention::Keep;
 
 /// Merges `files` in their order and lays what the environment says over them.
@@ -155,6 +157,7 @@ fn read_defaults(text: &Text, raw: &RawDefaults, config: &mut Config) -> Result<
     if let Some(max_age) = scope.value("max-age", &raw.max_age)? {
         defaults.max_age = duration(&max_age);
     }
+    defaults.verify = read_verify(&raw.verify, &mut scope)?.or(defaults.verify);
     if let Some(scratch) = scope.path("scratch", &raw.scratch)? {
         defaults.scratch = Some(scratch);
     }
@@ -209,6 +212,8 @@ fn read_profile(
         keep,
         schedule: read_profile_schedule(&raw.schedule, &mut scope)?.or(base.schedule),
         max_age: max_age.or(base.max_age),
+        verify: read_verify(&raw.verify, &mut scope)?.or(base.verify),
+        questions: read_questions(raw, base.questions, &scope)?,
         sqlite_files,
         hooks,
         moments: read_moments(
@@ -242,6 +247,25 @@ fn read_keeps(
         keep.insert(name.clone(), read_keep(&key, typed, scope)?);
     }
     Ok(keep)
+}
+
+fn read_verify(typed: &Typed<RawVerify>, scope: &mut Scope<'_>) -> Result<VerifySaid, ConfigError> {
+    let Some(typed) = typed else { return Ok(VerifySaid::default()) };
+    scope.claim("verify", typed.span())?;
+    typed.get_ref().read().map_err(|problem| scope.wrong("verify", typed.span(), problem))
+}
+
+/// What a profile asks comes on top of what the service is asked.
+fn read_questions(
+    raw: &RawProfile,
+    mut questions: Vec<Question>,
+    scope: &Scope<'_>,
+) -> Result<Vec<Question>, ConfigError> {
+    for typed in &raw.drill {
+        let read = typed.get_ref().clone().read();
+        questions.push(read.map_err(|problem| scope.wrong("drill", typed.span(), problem))?);
+    }
+    Ok(questions)
 }
 
 /// The databases of a profile replace those of what it uses; its hooks come on top.

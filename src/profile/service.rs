@@ -8,7 +8,7 @@
 //! `here` lists what only the service itself has: any of it proves that the service is on this machine. `[exclude]`
 //! gives a reason for every pattern; `[optional-exclude]` is shown and not applied. `[[database]]` is as in `bk.toml`;
 //! `when` ties it to the engine that `[detect]` finds in the configuration and the environment of the application (its
-//! keys: `detect.rs`). `[[need]]` names files without which a restore is worth little. `restore`, `pitfalls`, `proof`,
+//! keys: `detect.rs`). `[[drill]]` is as in `bk.toml`. `[[need]]` names files without which a restore is worth little. `restore`, `pitfalls`, `proof`,
 //! `keep` and `secrets` are read by people.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use serde::Deserialize;
 
 use super::detect::Detect;
 use super::dumps::{Database, HookUse, RawDatabase, SqliteFile};
+use super::question::{Question, RawQuestion};
 
 /// What there is to keep of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -99,6 +100,8 @@ pub struct Service {
     pub detect: Option<Detect>,
     #[serde(default)]
     database: Vec<RawDatabase>,
+    #[serde(default)]
+    drill: Vec<RawQuestion>,
 }
 
 /// A file that a restore cannot do without.
@@ -141,6 +144,13 @@ impl Service {
     #[must_use]
     pub fn is_database_server(&self) -> bool {
         self.category == "database"
+    }
+
+    /// What must hold of its databases after they were restored.
+    #[must_use]
+    pub fn questions(&self) -> Vec<Question> {
+        // One that cannot be read is found by the test of the built-ins.
+        self.drill.iter().filter_map(|raw| raw.clone().read().ok()).collect()
     }
 
     /// The databases that are files, and those that a hook dumps.
@@ -212,6 +222,9 @@ mod tests {
                     let known = crate::hook::BUILT_IN.iter().any(|(name, _)| *name == hook.hook);
                     assert!(known, "profiles/{slug}.toml: there is no hook {}", hook.hook);
                 }
+            }
+            for raw in &service.drill {
+                raw.clone().read().unwrap_or_else(|error| panic!("profiles/{slug}.toml: {error:?}"));
             }
             for hook in service.hook.iter() {
                 assert!(crate::hook::BUILT_IN.iter().any(|(name, _)| name == hook), "profiles/{slug}.toml: {hook}");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Repository, RepositoryError};
+use super::{Repository, RepositoryError, Verification};
 use crate::format::Kind;
 use crate::format::fact::{self, Fact, FactKind};
 use crate::format::node::Timestamp;
@@ -16,6 +16,7 @@ pub struct Facts {
     forgotten: HashMap<SnapshotId, Option<RunId>>,
     pins: HashMap<SnapshotId, (Timestamp, Pin)>,
     verified: HashMap<SnapshotId, Timestamp>,
+    verifications: HashMap<SnapshotId, Verification>,
     acknowledged: HashSet<SnapshotId>,
     /// Objects that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,
@@ -52,9 +53,19 @@ impl Facts {
                 let known = self.forgotten.entry(snapshot).or_default();
                 *known = known.or(run);
             }
-            FactKind::Verified => {
-                let known = self.verified.entry(snapshot).or_insert(fact.time);
-                *known = (*known).max(fact.time);
+            FactKind::Verified | FactKind::Drilled => {
+                let read = |detail: &str| Verification::parse(detail, fact.time, &fact.host);
+                let proved = fact.detail.as_deref().and_then(read);
+                let whole = fact.kind == FactKind::Verified && proved.as_ref().is_none_or(Verification::is_full);
+                if whole {
+                    let known = self.verified.entry(snapshot).or_insert(fact.time);
+                    *known = (*known).max(fact.time);
+                }
+                let Some(proved) = proved else { return };
+                let known = self.verifications.entry(snapshot).or_insert_with(|| proved.clone());
+                if known.time < proved.time {
+                    *known = proved;
+                }
             }
             FactKind::AnomalyAcknowledged => drop(self.acknowledged.insert(snapshot)),
             FactKind::Pinned | FactKind::Unpinned => {
@@ -69,7 +80,7 @@ impl Facts {
                     *known = (fact.time, pin);
                 }
             }
-            FactKind::Drilled | FactKind::PackRead | FactKind::Unknown(_) => {}
+            FactKind::PackRead | FactKind::Unknown(_) => {}
         }
     }
 
@@ -96,7 +107,13 @@ impl Facts {
         self.pins.get(snapshot).map(|(time, _)| *time)
     }
 
-    /// When a snapshot was last verified with success.
+    /// What the last verification of a snapshot proved.
+    #[must_use]
+    pub fn verification(&self, snapshot: &SnapshotId) -> Option<&Verification> {
+        self.verifications.get(snapshot)
+    }
+
+    /// When a snapshot was last verified with success, files and databases.
     #[must_use]
     pub fn verified(&self, snapshot: &SnapshotId) -> Option<Timestamp> {
         self.verified.get(snapshot).copied()
@@ -208,6 +225,23 @@ mod tests {
         }
         let at_once = [fact(FactKind::Unpinned, 1, None), fact(FactKind::Pinned, 1, None)];
         assert_eq!(of(&at_once).pin(&id), Pin::Forever);
+    }
+
+    #[test]
+    fn a_verification_without_the_databases_is_known_but_is_none_to_rely_on() {
+        let id = SnapshotId([1; 32]);
+        let proved = |files, not_run| Verification { files, not_run, ..Verification::default() }.detail();
+        let facts = of(&[
+            fact(FactKind::Verified, 5, Some(proved(super::super::Files::Sample, 1))),
+            fact(FactKind::Drilled, 7, Some(proved(super::super::Files::None, 0))),
+        ]);
+        assert_eq!(facts.verified(&id), None);
+        assert_eq!(facts.verification(&id).unwrap().time.seconds, 7);
+        let facts = of(&[
+            fact(FactKind::Verified, 9, Some(proved(super::super::Files::All, 0))),
+            fact(FactKind::Verified, 4, None),
+        ]);
+        assert_eq!(facts.verified(&id).unwrap().seconds, 9);
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod read_ahead;
 mod reader;
 mod snapshots;
 mod tree_reader;
+mod verification;
 mod writer;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use read_ahead::ReadAhead;
 pub use reader::{Blob, BlobReader, PackContents, read_pack};
 pub use snapshots::{Filter, SnapshotInfo, Snapshots};
 pub use tree_reader::{ContentCursor, TreeCursor, TreeEntry};
+pub use verification::{Files, Verification};
 pub use writer::{AddedBlobs, SegmentBuilder, Writer, WriterStats};
 
 use crate::chunk::CLASS_RULE;

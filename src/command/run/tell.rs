@@ -9,6 +9,7 @@ use crate::command::Session;
 use crate::command::record::Record;
 use crate::command::session::host_name;
 use crate::command::status::{Ask, gather, table_text};
+use crate::command::verify::Told;
 use crate::notify::{Entry, Event, Notice, Sender};
 use crate::schedule::Schedule;
 use crate::status::{Status, Verdict};
@@ -137,6 +138,27 @@ impl<'a> Teller<'a> {
                 }
             };
             Case { subject: format!("check/{repository}"), profile: None, repository: Some(repository.clone()), wrong }
+        });
+        let entries = self.entries(cases.collect());
+        self.send(&self.notice(entries));
+        self.overdue_and_digest();
+    }
+
+    /// Tells what a verification came to.
+    pub fn tell_verification(&self, found: &[Told]) {
+        let cases = found.iter().map(|one| {
+            let name = &one.name;
+            let hint = Some(format!("`bk verify {name}` shows what is wrong, and what to do"));
+            let why = one.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+            let wrong = match one.exit {
+                Exit::Complete | Exit::Interrupted => None,
+                Exit::Verification | Exit::Damage => {
+                    Some((Event::Damage, format!("its backup in {} does not restore{why}", one.repository), hint))
+                }
+                _ => Some((Event::Failed, format!("its backup could not be verified{why}"), hint)),
+            };
+            let repository = Some(one.repository.clone()).filter(|name| !name.is_empty());
+            Case { subject: format!("verify/{name}"), profile: Some(name.clone()), repository, wrong }
         });
         let entries = self.entries(cases.collect());
         self.send(&self.notice(entries));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Setting;
 use super::needs::Work;
-use super::service::command;
+use super::service::{command, verify_schedule};
 use super::unit::MARK;
 use crate::profile::{Config, IoClass};
 
@@ -27,7 +27,8 @@ pub(super) fn text(config: &Config, setting: &Setting) -> String {
     }
     let who = if setting.user { "" } else { "root " };
     let works = config.run_schedules().into_iter().map(|one| (one, Work::Run));
-    for (schedule, work) in works.chain(config.schedule.check.iter().map(|one| (one, Work::Check))) {
+    let works = works.chain(config.schedule.check.iter().map(|one| (one, Work::Check)));
+    for (schedule, work) in works.chain(verify_schedule(config).map(|one| (one, Work::Verify))) {
         lines.push(format!("{} {who}{}", schedule.crontab(), shell_line(work, config, setting)));
     }
     lines.join("\n") + "\n"

@@ -19,7 +19,15 @@ use crate::ui::{Exit, Failure};
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// Every name that a unit of bk can have.
-const NAMES: [&str; 5] = ["bk.timer", "bk-check.timer", "bk.service", "bk-check.service", "bk-failed@.service"];
+const NAMES: [&str; 7] = [
+    "bk.timer",
+    "bk-check.timer",
+    "bk-verify.timer",
+    "bk.service",
+    "bk-check.service",
+    "bk-verify.service",
+    "bk-failed@.service",
+];
 
 /// Where systemd looks for units that somebody wrote.
 pub(super) fn folder(user: bool) -> Result<PathBuf, Failure> {

@@ -12,6 +12,7 @@ use crate::store::Location;
 pub(super) enum Work {
     Run,
     Check,
+    Verify,
     Failed,
 }
 
@@ -77,8 +78,10 @@ impl Needs {
                 needs.remote = true;
             }
         }
-        if work == Work::Run {
-            needs.add_profiles(config, setting);
+        match work {
+            Work::Run => needs.add_profiles(config, setting),
+            Work::Verify => needs.add_drills(config, setting),
+            Work::Check | Work::Failed => {}
         }
         needs.writable.sort();
         needs.writable.dedup();
@@ -104,6 +107,23 @@ impl Needs {
             } else if profile.sqlite {
                 self.sqlite = true;
                 self.writable.extend(profile.paths.iter().cloned());
+            }
+        }
+        self.open.dedup();
+    }
+
+    /// What loads databases into servers of their own; data folders are only read.
+    fn add_drills(&mut self, config: &Config, setting: &Setting) {
+        self.writable.extend(config.defaults.scratch.clone());
+        for profile in config.profiles.values() {
+            self.read.extend(profile.paths.iter().cloned());
+            if !config.verify(&profile.name).databases {
+                continue;
+            }
+            let databases: Vec<&HookUse> = profile.hooks.iter().filter(|hook| hook.role == Role::Database).collect();
+            databases.iter().for_each(|hook| self.add_hook(profile, hook, setting));
+            if !databases.is_empty() {
+                self.loose.push(format!("a database of [profile.{}] is loaded into a server of its own", profile.name));
             }
         }
         self.open.dedup();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Setting;
 use super::needs::{Needs, Work};
 use super::unit::{Section, Unit, argument, word};
-use crate::profile::{Config, IoClass};
+use crate::profile::{Config, Every, IoClass};
 use crate::schedule::Schedule;
 
 /// Every unit that the configuration asks for.
@@ -20,10 +20,20 @@ pub(super) fn units(config: &Config, setting: &Setting) -> Vec<Unit> {
         units.push(service("bk-check.service", "Check of the repositories of bk", Work::Check, config, setting));
         units.push(timer("bk-check.timer", "When bk checks its repositories", &[check], config, setting));
     }
+    if let Some(verify) = verify_schedule(config) {
+        units.push(service("bk-verify.service", "Proof that the backups of bk restore", Work::Verify, config, setting));
+        units.push(timer("bk-verify.timer", "When bk proves that its backups restore", &[verify], config, setting));
+    }
     if !units.is_empty() {
         units.push(service("bk-failed@.service", "Word of the failure of %i", Work::Failed, config, setting));
     }
     units
+}
+
+/// What is due is verified when the repositories are checked, unless every profile says `never`.
+pub(super) fn verify_schedule(config: &Config) -> Option<&Schedule> {
+    let is_due = |name: &String| config.verify(name).every != Every::Never;
+    config.schedule.check.as_ref().filter(|_| config.profiles.keys().any(is_due))
 }
 
 fn timer(name: &'static str, about: &str, times: &[&Schedule], config: &Config, setting: &Setting) -> Unit {
@@ -61,6 +71,8 @@ fn service(name: &'static str, about: &str, work: Work, config: &Config, setting
     if !setting.user && (needs.remote || work == Work::Failed) {
         unit.set("Wants", "network-online.target").set("After", "network-online.target");
     }
+    // Both have the same times: what is damaged is said before anything is restored from it.
+    unit.set_if(work == Work::Verify, "After", "bk-check.service");
     if needs.local && work != Work::Failed {
         unit.say(
             "No RequiresMountsFor=: a backup disk that is away must not keep bk from starting, since it backs up to the \
@@ -88,6 +100,7 @@ pub(super) fn command(work: Work, setting: &Setting) -> Vec<String> {
     let rest: &[&str] = match work {
         Work::Run => &["run"],
         Work::Check => &["check", "--notify"],
+        Work::Verify => &["verify", "--due", "--notify"],
         Work::Failed => &["status", "--notify", "--unit"],
     };
     words.extend(rest.iter().map(|word| (*word).to_owned()));

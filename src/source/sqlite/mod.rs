@@ -16,6 +16,7 @@
 //! NFS, SMB or virtiofs.
 
 mod error;
+mod examine;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 pub use self::error::SqliteError;
+pub use self::examine::{Examined, Value, examine};
 use crate::format::node::TableRows;
 
 /// The first bytes of every SQLite database that is not encrypted.

@@ -40,18 +40,24 @@ impl Counted {
 /// database are not needed; only the primary key of a `WITHOUT ROWID` table cannot be avoided.
 /// The time is bounded because damaged or hostile pages can make a walk endless.
 pub(super) fn count(database: &Connection, limit: Duration) -> Counted {
+    within(database, limit, count_all)
+}
+
+/// Does `work`, whose statements are told to stop once `limit` is over.
+pub(super) fn within<T>(database: &Connection, limit: Duration, work: impl FnOnce(&Connection) -> T) -> T {
     let (done, waiter) = mpsc::channel::<()>();
     let handle = database.get_interrupt_handle();
     thread::scope(|scope| {
         let guard = thread::Builder::new()
-            .name("bk-sqlite-count".into())
+            .name("bk-sqlite-limit".into())
             .spawn_scoped(scope, move || interrupt_after(limit, &handle, &waiter));
-        let counted = match guard {
-            Ok(_) => count_all(database),
-            Err(_) => Counted { uncounted: vec!["sqlite_schema".into()], ..Counted::default() },
-        };
+        if guard.is_err() {
+            // Without somebody to watch the time nothing is begun that may have no end.
+            database.get_interrupt_handle().interrupt();
+        }
+        let result = work(database);
         drop(done);
-        counted
+        result
     })
 }
 

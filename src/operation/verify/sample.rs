@@ -1,0 +1,90 @@
+//! A sample, restored to a disk, read from it again, and compared.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::original::Original;
+use super::survey::size;
+use super::{Verifier, VerifyStats};
+use crate::destination::{Destination, Overwrite, OwnerPolicy};
+use crate::format::node::Node;
+use crate::operation::list::Located;
+use crate::operation::restore::{
+    RestoreError, RestoreOptions, RestoreProblem, RestoreStats, Selected, restore, verify,
+};
+use crate::repository::{Index, ReadAhead};
+
+/// The folder of the sample, below the one that it is given.
+const FOLDER: &str = "restored";
+
+/// Restores `files` below `folder`, which nobody else may enter, and compares them.
+///
+/// # Errors
+/// When it could not go on: no room, a store that does not answer. What cannot be restored as it was is in the result.
+pub fn restore_sample(
+    verifier: &mut Verifier<'_, '_>,
+    (index, ahead): (&Index, Option<&ReadAhead<'_>>),
+    files: &[Located],
+    folder: &Path,
+    threads: usize,
+) -> Result<VerifyStats, RestoreError> {
+    let mut stats = VerifyStats::default();
+    if files.is_empty() {
+        return Ok(stats);
+    }
+    let destination = Destination::create_private(folder, FOLDER, OwnerPolicy::Keep)?;
+    let selected: Vec<Selected> = files.iter().map(selected).collect();
+    let options = RestoreOptions { overwrite: Overwrite::Always, delete: false, threads };
+    let done = RestoreStats::default();
+    let repository = verifier.reader.repository();
+    let (progress, interrupted) = (verifier.progress, verifier.interrupted);
+    restore(repository, index, ahead, &selected, &destination, options, &done, progress, interrupted)?;
+    let problems = done.problems();
+    let whole: Vec<Selected> = selected.into_iter().filter(|one| !is_among(&problems, one, &destination)).collect();
+    let differing = verify(verifier.reader, &whole, &destination, verifier.progress)?;
+    for problem in problems.into_iter().chain(differing) {
+        stats.wrong(problem.path.as_bytes(), problem.message);
+    }
+    for one in files {
+        stats.files += 1;
+        stats.bytes += size(one);
+        let Some(original) = verifier.is_own.then(|| Original::find(one)).flatten() else { continue };
+        let restored = folder.join(FOLDER).join(OsStr::from_bytes(&one.restore_path));
+        // One that was not restored was told of above.
+        let Ok(mut restored) = File::open(restored) else { continue };
+        match original.compare(&mut restored) {
+            Ok(compared) => stats.compared(&one.path, compared),
+            Err(error) => stats.wrong(&one.path, format!("what was restored cannot be read again: {error}")),
+        }
+    }
+    Ok(stats)
+}
+
+/// Whether a problem of the restore is about it: then it needs no comparing.
+fn is_among(problems: &[RestoreProblem], one: &Selected, destination: &Destination) -> bool {
+    let above = one.above.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+    let folder = above.into_iter().try_fold(destination.root(), |folder, name| folder.enter(name));
+    folder.is_ok_and(|folder| {
+        let path = folder.shown_below(&one.node.name);
+        problems.iter().any(|problem| problem.path == path)
+    })
+}
+
+fn selected(located: &Located) -> Selected {
+    let at = located.restore_path.iter().rposition(|byte| *byte == b'/');
+    let (above, name) = match at {
+        Some(at) => (located.restore_path.get(..at), located.restore_path.get(at + 1..)),
+        None => (None, Some(located.restore_path.as_slice())),
+    };
+    let mut node = Node { name: name.unwrap_or_default().to_vec(), ..located.node.clone() };
+    // What only a root with all its rights may set says nothing about the repository; and what cannot be changed could
+    // not be taken away again.
+    node.metadata.flags = 0;
+    node.metadata.mode &= 0o1777;
+    node.metadata.xattrs.retain(|xattr| xattr.name.starts_with(b"user."));
+    // A name that it shares with a file outside of the sample leads nowhere.
+    node.links = None;
+    Selected { above: above.unwrap_or_default().to_vec(), node, original: located.path.clone() }
+}

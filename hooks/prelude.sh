@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # bk puts this in front of every built-in hook (after its first line). Words for hooks:
 #   warn TEXT · fail TEXT · problem TEXT HINT · fact KEY TEXT… · need_tool CMD… (`A|B`: either) · share NAME TEXT · read_password
+#   note KEY TEXT… · note_image · unavailable TEXT HINT · throw_away USER SCRIPT ARG… (a server for a drill) · answer N
 #   uncovered [CMD…] · rows FILE · tables FILE · copy_with_end BYTES · runtime ARG… (podman or docker) · as_user USER CMD… · inside CMD… (in the container, or here as $run_as)
 
 set -eu
@@ -59,6 +60,23 @@ problem() {
     fail "$1"
 }
 
+# The drill cannot be tried here: this is neither a good dump nor a bad one.
+unavailable() {
+    fact problem "$1" hint "$2"
+    printf '%s\n' "$1" >&2
+    exit 69
+}
+
+# What the drill of this dump is to be told, as BK_NOTE_KEY. An empty text is left out.
+note() {
+    note_line=
+    while [ $# -ge 2 ]; do
+        [ -z "$2" ] || note_line="$note_line${note_line:+, }\"$1\": \"$(json_string "$2")\""
+        shift 2
+    done
+    [ -z "$note_line" ] || printf '{"note": {%s}}\n' "$note_line" >&3
+}
+
 # Exports a variable, also into the container. Its text is in no argument, so that no list of processes shows it.
 share() {
     export "$1=$2"
@@ -94,11 +112,11 @@ as_user() {
     other=$1
     shift
     if [ -z "$other" ] || [ "$other" = "$(id -un)" ]; then
-        "$@" 3>&-
+        "$@" 3>&- 6>&-
     else
         other_home=$(getent passwd "$other" | cut -d: -f6)
         [ -n "$other_home" ] || fail "there is no system user $other"
-        (cd / && exec runuser -u "$other" -- env "HOME=$other_home" "$@" 3>&-)
+        (cd / && exec runuser -u "$other" -- env "HOME=$other_home" "$@" 3>&- 6>&-)
     fi
 }
 
@@ -109,14 +127,15 @@ case ${BK_CONTAINER_RUNTIME:=podman} in
 esac
 case ${BK_CONTAINER:-} in -*) fail "$BK_CONTAINER is not the name of a container" ;; esac
 for user in "${BK_CONTAINER_OWNER:-}" "${BK_SET_SYSTEM_USER:-}"; do
-    [ -z "$user" ] || id -u -- "$user" >/dev/null 2>&1 || fail "there is no system user $user"
+    # A drill may be on another machine, and does without them.
+    [ -z "$user" ] || [ "$1" = drill ] || id -u -- "$user" >/dev/null 2>&1 || fail "there is no system user $user"
 done
 
 runtime() {
     if [ -n "${BK_CONTAINER_OWNER:-}" ] && [ "$BK_CONTAINER_OWNER" != "$(id -un)" ]; then
         as_user "$BK_CONTAINER_OWNER" env "XDG_RUNTIME_DIR=/run/user/$(id -u -- "$BK_CONTAINER_OWNER")" "$BK_CONTAINER_RUNTIME" "$@"
     else
-        "$BK_CONTAINER_RUNTIME" "$@" 3>&-
+        "$BK_CONTAINER_RUNTIME" "$@" 3>&- 6>&-
     fi
 }
 
@@ -156,4 +175,175 @@ need_tool() {
             "start the container; see that its runtime, name and owner are right"
         problem "there is no $tool in the container $BK_CONTAINER" "name the container of the server itself"
     done
+}
+
+# Notes from which image the container was made, so that a drill can run the same. A name can pass on to another image.
+note_image() {
+    [ -n "${BK_CONTAINER:-}" ] || return 0
+    image_id=$(runtime container inspect --format '{{.Image}}' "$BK_CONTAINER" 2>/dev/null </dev/null) || return 0
+    image=$(runtime image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$image_id" 2>/dev/null </dev/null) || image=
+    note image "${image%%"$newline"*}" image-id "$image_id"
+}
+
+# Of the two images that `note_image` noted, the one that is here: $image.
+find_image() {
+    [ -z "${BK_CONTAINER_OWNER:-}" ] || id -u -- "$BK_CONTAINER_OWNER" >/dev/null 2>&1 || return 1
+    for image in "${BK_NOTE_IMAGE:-}" "${BK_NOTE_IMAGE_ID:-}"; do
+        case $image in '' | -*) continue ;; esac
+        command -v "$BK_CONTAINER_RUNTIME" >/dev/null || return 1
+        ! runtime image inspect "$image" >/dev/null 2>&1 </dev/null || return 0
+    done
+    return 1
+}
+
+# Starts a server that is nobody else's: runs the shell text $2 (as /bin/sh does, with the folder of the server as $1 and
+# what comes after it) in the image that was noted when it is here, else on this machine as the system user $1. From then
+# on `inside` means that server, $server_folder is its folder, and $place says where it is. It ends with this hook.
+throw_away() {
+    owner=$1
+    script=$2
+    shift 2
+    : "${BK_DRILL:?is not set}"
+    BK_CONTAINER=
+    trap stop_server EXIT
+    trap 'exit 143' HUP INT TERM
+    if find_image; then
+        server_folder=/tmp/bk-drill
+        # shellcheck disable=SC2034
+        place="in a container of $image"
+        start_container "$owner" "$script" "$@"
+        return
+    fi
+    run_as=
+    [ "$(id -u)" != 0 ] || run_as=$owner
+    server_folder=$BK_DRILL/server
+    # shellcheck disable=SC2034
+    place="of this machine"
+    mkdir -- "$server_folder"
+    [ -z "$run_as" ] || chown -- "$run_as" "$server_folder"
+    alone "$run_as" /bin/sh -c "$script" sh "$server_folder" "$@" >"$BK_SCRATCH/log" 2>&1 </dev/null 3>&- &
+    server=$!
+}
+
+# Becomes the program, as the user $1. It has no network, sees no server of this machine, and dies with this shell, with
+# all that it started: as far as the system allows that.
+alone() {
+    user=$1
+    shift
+    rooms=$(own_rooms)
+    [ -z "$user" ] || ! command -v setpriv >/dev/null || [ -n "$rooms" ] || exec setpriv --reuid "$user" \
+        --regid "$(id -g -- "$user")" --init-groups --pdeathsig KILL -- env HOME=/ "$@"
+    [ -n "$rooms" ] || {
+        [ -z "$user" ] || exec runuser -u "$user" -- env HOME=/ "$@"
+        exec "$@"
+    }
+    cd /
+    [ -z "$user" ] || set -- setpriv --reuid "$user" --regid "$(id -g -- "$user")" --init-groups --pdeathsig KILL -- env HOME=/ "$@"
+    # shellcheck disable=SC2016,SC2086
+    exec setpriv --pdeathsig KILL -- unshare $rooms --fork --kill-child -- /bin/sh -c '
+        for live in /run/postgresql /run/mysqld /run/redis /var/lib/postgresql /var/lib/mysql /var/lib/redis; do
+            case $1/ in "$live"/*) continue ;; esac
+            [ ! -d "$live" ] || [ "$(id -u)" != 0 ] || mount -t tmpfs -o ro none "$live" || exit 1
+        done
+        shift
+        exec "$@"' sh "$BK_DRILL" "$@"
+}
+
+# What `unshare` can give here.
+own_rooms() {
+    command -v unshare >/dev/null && command -v setpriv >/dev/null || return 0
+    rooms="--net --ipc --pid --mount"
+    [ "$(id -u)" = 0 ] || rooms="--user --map-current-user --net --ipc --pid"
+    # shellcheck disable=SC2086
+    ! unshare $rooms --fork --kill-child -- true >/dev/null 2>&1 </dev/null || printf '%s\n' "$rooms"
+}
+
+# Its standard input is held open by this shell alone: when that dies in whatever way, the server is told to end, and
+# its container goes with it.
+start_container() {
+    owner=$1
+    script=$2
+    shift 2
+    remove_left_behind
+    [ -n "$(runtime image inspect --format '{{.Config.User}}' "$image" </dev/null)" ] || set_user=1
+    container_name=bk-drill-$(basename -- "$BK_SCRATCH")-$$
+    mkfifo "$BK_SCRATCH/alive"
+    # shellcheck disable=SC2016
+    runtime run --rm -i --pull never --name "$container_name" --label "bk.drill=$(born $$)" --network none --cap-drop all \
+        --security-opt no-new-privileges ${set_user:+--user "$owner"} --workdir / --entrypoint /bin/sh "$image" -c '
+            umask 077
+            mkdir "$1"
+            exec 5<&0
+            { cat <&5; while sleep 0.2; do kill -QUIT 1; kill -TERM 1; done; } >/dev/null 2>&1 &
+            script=$2
+            folder=$1
+            shift 2
+            exec /bin/sh -c "$script" sh "$folder" "$@" 5<&- </dev/null' sh "$server_folder" "$script" "$@" <"$BK_SCRATCH/alive" >"$BK_SCRATCH/log" 2>&1 &
+    server=$!
+    exec 6>"$BK_SCRATCH/alive"
+    BK_CONTAINER=$container_name
+    BK_CONTAINER_USER=
+}
+
+# A process that no other is mistaken for, also after a restart of the machine.
+born() { printf '%s.%s' "$1" "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20)"; }
+
+# Containers of drills that are no more.
+remove_left_behind() {
+    runtime ps --all --filter label=bk.drill --format '{{.Names}} {{.Label "bk.drill"}}' 2>/dev/null </dev/null |
+        while read -r left process; do
+            [ "$(born "${process%%.*}")" = "$process" ] || runtime rm --force --volumes "$left" >/dev/null 2>&1 </dev/null || true
+        done
+}
+
+server_lives() {
+    state=$(sed 's/.*) //' "/proc/$server/stat" 2>/dev/null) || return 1
+    case $state in Z*) return 1 ;; esac
+}
+
+# Waits until the command succeeds; fails when the server ends before.
+wait_for_server() {
+    until "$@" >/dev/null 2>&1 </dev/null; do
+        server_lives || return 1
+        sleep 0.05
+    done
+}
+
+stop_server() {
+    ended_with=$?
+    trap - EXIT HUP INT TERM
+    [ -n "${server:-}" ] || return "$ended_with"
+    exec 6>&-
+    if [ -n "$BK_CONTAINER" ]; then
+        runtime kill "$BK_CONTAINER" >/dev/null 2>&1 </dev/null || true
+        wait "$server" 2>/dev/null || true
+        runtime rm --force --volumes "$BK_CONTAINER" >/dev/null 2>&1 </dev/null || true
+    else
+        # In a room of its own the first process is the child of the one that was started.
+        first=$(cat "/proc/$server/task/$server/children" 2>/dev/null) || first=
+        case $(cat "/proc/$server/comm" 2>/dev/null) in unshare) ;; *) first= ;; esac
+        # shellcheck disable=SC2086
+        kill -KILL ${first:-$server} 2>/dev/null || true
+    fi
+    wait "$server" 2>/dev/null || true
+    [ -n "$BK_CONTAINER" ] || rm -rf -- "$server_folder"
+    return "$ended_with"
+}
+
+# The rows on 0, in the text format of PostgreSQL's COPY, as answers to question $1: the first 10,000, and no more than
+# all answers together may have.
+answer() {
+    LC_ALL=C sed 's/\\\\/\\u005c/g; s/\\v/\\u000b/g; s/"/\\"/g' | NUMBER=$1 ROOM=$((3000000 / BK_QUERIES)) LC_ALL=C awk '
+        BEGIN { for (i = 1; i < 32; i++) if (i != 9) control[i] = sprintf("%c", i) }
+        NR > 10000 || size > ENVIRON["ROOM"] { cut = 1; next }
+        {
+            for (i in control) gsub(control[i], sprintf("\\u%04x", i))
+            count = split($0, columns, "\t"); row = ""
+            if (!count) { count = 1; columns[1] = "" }
+            for (i = 1; i <= count; i++)
+                row = row (i > 1 ? ", " : "") (columns[i] == "\\N" ? "null" : "\"" columns[i] "\"")
+            size += length(row)
+            printf "{\"answer\": %s, \"row\": [%s]}\n", ENVIRON["NUMBER"], row
+        }
+        END { if (cut) printf "{\"warning\": \"question %s has more rows than are kept\"}\n", ENVIRON["NUMBER"] }'
 }

@@ -80,7 +80,7 @@ note() {
 # Exports a variable, also into the container. Its text is in no argument, so that no list of processes shows it.
 share() {
     export "$1=$2"
-    shared="$shared $1"
+    case " $shared " in *" $1 "*) ;; *) shared="$shared $1" ;; esac
 }
 
 # Names what is mounted below the data folders, and so in no snapshot of what holds these, and what else the command
@@ -328,6 +328,24 @@ stop_server() {
     wait "$server" 2>/dev/null || true
     [ -n "$BK_CONTAINER" ] || rm -rf -- "$server_folder"
     return "$ended_with"
+}
+
+# Asks the questions of the user, each for itself: the command reads nothing and finds its question in BK_QUESTION, which
+# is in no argument. It prints rows as `answer` takes them.
+answer_all() {
+    asked=0
+    while [ "$asked" -lt "${BK_QUERIES:-0}" ]; do
+        asked=$((asked + 1))
+        share BK_QUESTION "$(eval "printf '%s\\n' \"\${BK_QUERY_$asked:-}\"" | sed -e ':a' -e '$!{N;ba' -e '}' -e 's/[;[:space:]]*$//')"
+        rm -f "$BK_SCRATCH/unanswered"
+        { "$@" </dev/null 2>"$BK_SCRATCH/messages" || : >"$BK_SCRATCH/unanswered"; } | answer "$asked" >"$BK_SCRATCH/answer"
+        if [ -e "$BK_SCRATCH/unanswered" ]; then
+            why=$(grep -m 1 'ERR' "$BK_SCRATCH/messages") || why=$(head -n 1 "$BK_SCRATCH/messages")
+            printf '{"answer": %s, "error": "%s"}\n' "$asked" "$(json_string "$(printf '%s\n' "$why" | sed 's/^.*ERROR: *//')")" >&3
+        else
+            cat "$BK_SCRATCH/answer" >&3
+        fi
+    done
 }
 
 # The rows on 0, in the text format of PostgreSQL's COPY, as answers to question $1: the first 10,000, and no more than

@@ -129,8 +129,11 @@ fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots, now: Timestamp) -> Vec
         }
         if let Some(proved) = snapshots.facts.verification(id) {
             let part = if proved.is_full() { "verified" } else { "verified in part" };
-            let ago = text::coarse((now.seconds - proved.time.seconds).max(0));
-            outcome.push_str(&format!(", {part} {ago} ago"));
+            let ago = match now.seconds - proved.time.seconds {
+                ..60 => "just now".to_owned(),
+                seconds => format!("{} ago", text::coarse(seconds)),
+            };
+            outcome.push_str(&format!(", {part} {ago}"));
         }
         if snapshots.needs_acceptance(info) {
             outcome.push_str(", unusual: see `bk accept`");

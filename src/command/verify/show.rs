@@ -10,7 +10,7 @@ use crate::operation::verify::{VerifyProblem, VerifyStats};
 use crate::repository::{Files, SnapshotInfo, Verification};
 use crate::size::ByteSize;
 use crate::ui::Exit;
-use crate::ui::text::{coarse, count, line_text, path_text, time_text};
+use crate::ui::text::{count, duration, line_text, path_text, time_text};
 
 /// Files that people are shown.
 const SHOWN: usize = 20;
@@ -47,7 +47,7 @@ pub(super) fn database(session: &Session, name: &str, drilled: &Drilled, seconds
     for warning in &drilled.warnings {
         screen.warning(&format!("{name}: {}", line_text(warning)));
     }
-    let took = coarse(seconds.round() as i64);
+    let took = duration(seconds);
     let server = drilled.server.as_ref().map(|server| format!("; {}", line_text(server))).unwrap_or_default();
     let counted = format!("{}, {}", count(drilled.tables, "table", "tables"), count(drilled.rows, "row", "rows"));
     match &drilled.outcome {
@@ -125,7 +125,7 @@ pub(super) fn end(session: &Session, place: &Place, info: &SnapshotInfo, verifie
     if let Some(text) = files_text(verified.depth, &verified.files) {
         screen.line(&text);
     }
-    let (title, took) = (title(info), coarse(verified.seconds.round() as i64));
+    let (title, took) = (title(info), duration(verified.seconds));
     screen.line(&match (exit, verified.proved()) {
         (Exit::Complete, Some(_)) => format!("{title} restores; verified in {took}"),
         (Exit::Complete, None) => format!("{title}: there was nothing to verify"),
@@ -139,8 +139,8 @@ pub(super) fn end(session: &Session, place: &Place, info: &SnapshotInfo, verifie
 fn files_text(depth: Files, files: &VerifyStats) -> Option<String> {
     let what = match depth {
         Files::None => return None,
-        Files::Sample => " of a sample",
-        Files::All => "",
+        Files::Sample => "a sample of ",
+        Files::All => "all ",
     };
     let parts = match files.parts {
         0 => String::new(),
@@ -151,7 +151,7 @@ fn files_text(depth: Files, files: &VerifyStats) -> Option<String> {
         compared => format!("; {} also with this machine's own", count(compared, "file", "files")),
     };
     Some(format!(
-        "{}{what}{parts} ({}) compared with the snapshot{compared}",
+        "{what}{}{parts} ({}) restored and compared{compared}",
         count(files.files, "file", "files"),
         ByteSize(files.bytes)
     ))
@@ -207,5 +207,5 @@ pub(in crate::command) fn proved_text(proved: &Verification) -> String {
     if proved.not_run > 0 {
         parts.push(format!("{} not tried", count(proved.not_run, "database", "databases")));
     }
-    format!("{}; took {}", parts.join(", "), coarse(proved.seconds.round() as i64))
+    format!("{}; took {}", parts.join(", "), duration(proved.seconds))
 }

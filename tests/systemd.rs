@@ -137,11 +137,13 @@ fn the_units_of_a_simple_configuration_are_these() {
         return;
     }
     assert_eq!(plain(&service), golden("bk.service"));
-    for name in ["bk.timer", "bk-check.service", "bk-check.timer", "bk-failed@.service"] {
+    for name in
+        ["bk.timer", "bk-check.service", "bk-check.timer", "bk-verify.service", "bk-verify.timer", "bk-failed@.service"]
+    {
         let unit = plain(&std::fs::read_to_string(bench.path("units").join(name)).unwrap());
         assert_eq!(unit, golden(name), "{name}");
     }
-    assert_eq!(bench.units().len(), 5);
+    assert_eq!(bench.units().len(), 7);
 }
 
 /// The tests are run by root; other users have units of their own kind.

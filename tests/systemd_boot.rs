@@ -31,7 +31,19 @@ run = "30 2 * * *"
 check = "0 5 * * 0"
 [profile.wiki]
 paths = ["/srv/wiki"]
+[[profile.shop.database]]
+engine = "postgres"
+name = "postgres"
+socket = "/srv/pg"
+system-user = "postgres"
 END
+mkdir /srv/pg
+chown postgres /srv/pg
+server=$(echo /usr/lib/postgresql/*/bin)
+cd /
+runuser -u postgres -- "$server/initdb" -D /srv/pg/data -A trust >/dev/null
+runuser -u postgres -- "$server/pg_ctl" -D /srv/pg/data -o "-k /srv/pg -c listen_addresses=''" -l /srv/pg/log -w start
+runuser -u postgres -- psql -h /srv/pg -qc 'CREATE TABLE sales AS SELECT generate_series(1, 100) number'
 bk init
 echo "== install"
 bk systemd install
@@ -39,7 +51,7 @@ echo "== timers"
 systemctl list-timers --all --no-pager --plain
 mkdir /etc/systemd/system/bk.service.d
 # What the timer starts depends on the time; what is tried is whether it can.
-printf '[Service]\nExecStart=\nExecStart=/usr/local/bin/bk -c /etc/bk/bk.toml backup wiki\n' \
+printf '[Service]\nExecStart=\nExecStart=/usr/local/bin/bk -c /etc/bk/bk.toml backup wiki shop\n' \
     >/etc/systemd/system/bk.service.d/try.conf
 systemctl daemon-reload
 echo "== backup"
@@ -50,6 +62,11 @@ stat -c '%n belongs to %U' /srv/wiki/app.db*
 echo "== check"
 systemctl start bk-check.service
 systemctl show bk-check.service -p Result
+echo "== verify"
+systemctl start bk-verify.service
+systemctl show bk-verify.service -p Result
+bk status
+journalctl --no-pager -u bk-verify.service | tail -n 20
 echo "== closed"
 printf '[Service]\nExecStart=\nExecStart=-/bin/touch /srv/other/x\nExecStart=-/bin/touch /srv/wiki/y\nExecStart=-/bin/touch /mnt/ssd/bk/z\n' \
     >/etc/systemd/system/bk.service.d/try.conf
@@ -109,7 +126,7 @@ fn systemd_runs_what_bk_wrote() {
         said[begin + 3..].split("\n== ").next().unwrap()
     };
     let install = part("install");
-    assert!(install.contains("started bk.timer and bk-check.timer\nthe next run is at 20"), "{said}");
+    assert!(install.contains("started bk.timer, bk-check.timer and bk-verify.timer\nthe next run is at 20"), "{said}");
     let next = install.split("the next run is at ").nth(1).unwrap().lines().next().unwrap();
     assert!(next.ends_with(" 02:30:00") && part("timers").contains(&format!("{next} UTC")), "{said}");
     assert!(part("timers").contains("bk-check.timer"), "{said}");
@@ -117,9 +134,10 @@ fn systemd_runs_what_bk_wrote() {
     // What SQLite leaves beside a database can be written by its owner again.
     assert!(part("backup").contains("/srv/wiki/app.db-shm belongs to www-data"), "{said}");
     assert!(part("check").contains("Result=success"), "{said}");
+    assert!(part("verify").contains("Result=success") && !part("verify").contains(" never "), "{said}");
     let closed: Vec<&str> = part("closed").lines().collect();
     assert!(!closed.contains(&"x") && closed.contains(&"y") && closed.contains(&"z"), "{said}");
     let remove = part("remove");
     let left = |line: &&str| !line.starts_with("removed ") && line.contains("bk") && *line != "bk.service.d";
-    assert!(remove.matches("removed ").count() == 5 && !remove.lines().any(|line| left(&line)), "{said}");
+    assert!(remove.matches("removed ").count() == 7 && !remove.lines().any(|line| left(&line)), "{said}");
 }

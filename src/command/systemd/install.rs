@@ -150,10 +150,17 @@ pub(super) fn install(
     Ok(())
 }
 
+fn joined(names: &[&str]) -> String {
+    match names {
+        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        names => names.concat(),
+    }
+}
+
 fn say_what_remains(session: &Session, setting: &Setting, timers: &[&str], live: bool, elsewhere: bool) {
     let user = if setting.user { " --user" } else { "" };
     if live {
-        session.screen.line(&format!("started {}", timers.join(" and ")));
+        session.screen.line(&format!("started {}", joined(timers)));
         say_next(session);
     } else {
         let why = if elsewhere { "" } else { "systemd does not run here; " };

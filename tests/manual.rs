@@ -107,7 +107,7 @@ fn every_key_of_the_tables_of_a_profile_is_explained_under_their_heading() {
         let keys: BTreeSet<String> = table.as_object().unwrap().keys().cloned().collect();
         assert_eq!(explained(&page, &heading), keys, "{heading}");
     }
-    assert_eq!(tables, 9);
+    assert_eq!(tables, 11);
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn what_is_not_scheduled_any_more_goes_with_the_next_install_and_all_with_remove
     let folder = folder.to_str().unwrap();
     let (out, _) = bench.expect(0, &["systemd", "install", "--folder", folder]);
     assert!(out.contains("to start the timers: `systemctl"), "{out}");
-    assert_eq!(bench.units().len(), 5);
+    assert_eq!(bench.units().len(), 7);
     std::fs::write(bench.path("bk.toml"), SIMPLE.replace("check = ", "# ")).unwrap();
     let (out, _) = bench.expect(0, &["systemd", "install", "--folder", folder]);
     assert!(out.contains("removed") && !bench.path("units/bk-check.timer").exists(), "{out}");

@@ -6,6 +6,37 @@ use super::node::Timestamp;
 use super::tree::{decode_time, encode_time};
 use crate::id::{PackId, SnapshotId};
 
+/// The first bytes of a pack's id, as a reading of many packs keeps them: among a million packs two begin alike once in
+/// ten million repositories, and one of those would be read a little later.
+pub type PackStart = [u8; 8];
+
+/// Which packs a fact is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packs {
+    /// One.
+    One(PackId),
+    /// Many, by how their ids begin.
+    Starts(Vec<PackStart>),
+}
+
+impl Packs {
+    /// How a pack's id begins.
+    #[must_use]
+    pub const fn start(id: &PackId) -> PackStart {
+        let [a, b, c, d, e, f, g, h, ..] = id.0;
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// How the ids of all of them begin.
+    #[must_use]
+    pub fn starts(&self) -> Vec<PackStart> {
+        match self {
+            Self::One(id) => vec![Self::start(id)],
+            Self::Starts(starts) => starts.clone(),
+        }
+    }
+}
+
 /// What a fact says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FactKind {
@@ -17,7 +48,7 @@ pub enum FactKind {
     Pinned,
     /// A pin was taken away.
     Unpinned,
-    /// A pack was read and found whole.
+    /// Packs were read from end to end and found whole.
     PackRead,
     /// Somebody looked at an anomaly and accepted it.
     AnomalyAcknowledged,
@@ -62,8 +93,8 @@ pub struct Fact {
     pub host: String,
     /// The snapshot it is about.
     pub snapshot: Option<SnapshotId>,
-    /// The pack it is about.
-    pub pack: Option<PackId>,
+    /// The pack it is about, or the packs.
+    pub pack: Option<Packs>,
     /// Anything else.
     pub detail: Option<String>,
 }
@@ -81,11 +112,14 @@ pub fn encode(facts: &[Fact]) -> Vec<u8> {
         if let Some(snapshot) = fact.snapshot {
             fields.field(4).bytes(&snapshot.0);
         }
-        if let Some(pack) = fact.pack {
+        if let Some(Packs::One(pack)) = &fact.pack {
             fields.field(5).bytes(&pack.0);
         }
         if let Some(detail) = &fact.detail {
             fields.field(6).text(detail);
+        }
+        if let Some(Packs::Starts(starts)) = &fact.pack {
+            fields.field(7).bytes(starts.as_flattened());
         }
         fields.finish(&mut writer);
     }
@@ -108,8 +142,10 @@ pub fn decode(payload: &[u8]) -> Result<Vec<Fact>, DecodeError> {
                 2 => time = Some(decode_time(reader)?),
                 3 => host = Some(reader.text()?.to_owned()),
                 4 => snapshot = Some(SnapshotId(reader.fixed()?)),
-                5 => pack = Some(PackId(reader.fixed()?)),
+                5 => pack = Some(Packs::One(PackId(reader.fixed()?))),
                 6 => detail = Some(reader.text()?.to_owned()),
+                7 if pack.is_some() => return Err(reader.error("a fact has both one pack and many")),
+                7 => pack = Some(Packs::Starts(starts(reader)?)),
                 _ => return Ok(false),
             }
             Ok(true)
@@ -123,9 +159,53 @@ pub fn decode(payload: &[u8]) -> Result<Vec<Fact>, DecodeError> {
     Ok(facts)
 }
 
+fn starts(reader: &mut Reader<'_>) -> Result<Vec<PackStart>, DecodeError> {
+    match reader.bytes()?.as_chunks() {
+        (starts, []) => Ok(starts.to_vec()),
+        _ => Err(reader.error("the packs of a fact are cut off")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn reading(packs: Packs) -> Fact {
+        let (time, host) = (Timestamp { seconds: 5, nanos: 0 }, "h".to_owned());
+        Fact { kind: FactKind::PackRead, time, host, snapshot: None, pack: Some(packs), detail: None }
+    }
+
+    #[test]
+    fn readings_of_one_pack_and_of_many_survive() {
+        let id = PackId([7; 32]);
+        assert_eq!(Packs::One(id).starts(), [[7; 8]]);
+        for packs in [Packs::One(id), Packs::Starts(Vec::new()), Packs::Starts(vec![[1; 8], [2; 8]])] {
+            let facts = vec![reading(packs)];
+            assert_eq!(decode(&encode(&facts)), Ok(facts));
+        }
+    }
+
+    #[test]
+    fn packs_that_are_cut_off_or_said_twice_are_no_fact() {
+        let bytes = |packs: &[u8], one: bool| {
+            let mut writer = Writer::new();
+            writer.array(1);
+            let mut fields = Fields::new();
+            fields.field(1).uint(5_u64);
+            encode_time(fields.field(2), Timestamp::default());
+            fields.field(3).text("h");
+            if one {
+                fields.field(5).bytes(&[9; 32]);
+            }
+            fields.field(7).bytes(packs);
+            fields.finish(&mut writer);
+            writer.into_bytes()
+        };
+        assert!(decode(&bytes(&[0; 16], false)).is_ok());
+        for (packs, one) in [(&[0; 15][..], false), (&[0; 1], false), (&[0; 17], false), (&[0; 16], true)] {
+            assert!(decode(&bytes(packs, one)).is_err(), "{} {one}", packs.len());
+        }
+    }
 
     #[test]
     fn facts_of_every_kind_survive() {

@@ -1,14 +1,23 @@
 //! What became known after snapshots were made: bk-repository(7), "FACTS".
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Repository, RepositoryError, Verification};
 use crate::format::Kind;
-use crate::format::fact::{self, Fact, FactKind};
+use crate::format::fact::{self, Fact, FactKind, PackStart, Packs};
 use crate::format::node::Timestamp;
-use crate::id::{RunId, SnapshotId, to_hex};
+use crate::format::object::MAX_PAYLOAD_LEN;
+use crate::id::{PackId, RunId, SnapshotId, to_hex};
 use crate::retention::Pin;
 use crate::store::{Area, ObjectName};
+
+/// So far two clocks may be apart, in seconds: what was noted later than that is not believed.
+const SKEW: i64 = 3600;
+
+/// Whether something can have been noted at `time` when it is `now`.
+pub(crate) const fn is_past(time: Timestamp, now: Timestamp) -> bool {
+    time.seconds <= now.seconds.saturating_add(SKEW)
+}
 
 /// All facts of a repository.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +27,7 @@ pub struct Facts {
     verified: HashMap<SnapshotId, Timestamp>,
     verifications: HashMap<SnapshotId, Verification>,
     acknowledged: HashSet<SnapshotId>,
+    read: Vec<(Timestamp, Vec<PackStart>)>,
     /// Objects that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,
     /// Every object that can.
@@ -45,7 +55,18 @@ impl Facts {
         Ok(facts)
     }
 
+    /// Those of facts that are at hand.
+    #[must_use]
+    pub fn of(facts: &[Fact]) -> Self {
+        let mut all = Self::default();
+        facts.iter().for_each(|fact| all.take(fact));
+        all
+    }
+
     fn take(&mut self, fact: &Fact) {
+        if let (FactKind::PackRead, Some(packs)) = (fact.kind, &fact.pack) {
+            self.read.push((fact.time, packs.starts()));
+        }
         let Some(snapshot) = fact.snapshot else { return };
         match fact.kind {
             FactKind::Forgotten => {
@@ -119,10 +140,36 @@ impl Facts {
         self.verified.get(snapshot).copied()
     }
 
+    /// When each pack was last read, as far as that was before `now`: what a clock that ran ahead has noted is not
+    /// believed.
+    #[must_use]
+    pub fn readings(&self, now: Timestamp) -> Readings {
+        let mut newest = HashMap::new();
+        for (time, starts) in self.read.iter().filter(|(time, _)| is_past(*time, now)) {
+            for start in starts {
+                let known = newest.entry(*start).or_insert(*time);
+                *known = (*known).max(*time);
+            }
+        }
+        Readings(newest)
+    }
+
     /// Whether somebody accepted the anomalies of a snapshot.
     #[must_use]
     pub fn is_acknowledged(&self, snapshot: &SnapshotId) -> bool {
         self.acknowledged.contains(snapshot)
+    }
+}
+
+/// When packs were last read from end to end and found whole.
+#[derive(Debug, Clone, Default)]
+pub struct Readings(HashMap<PackStart, Timestamp>);
+
+impl Readings {
+    /// The last time of a pack; `None` when it was never read.
+    #[must_use]
+    pub fn last_read(&self, pack: &PackId) -> Option<Timestamp> {
+        self.0.get(&Packs::start(pack)).copied()
     }
 }
 
@@ -135,11 +182,12 @@ pub fn add_facts(repository: &Repository, facts: &[Fact]) -> Result<ObjectName, 
     Ok(name)
 }
 
-/// Joins many objects of facts into one, which holds all that they held; gives how many there were.
+/// Joins many objects of facts into one, which holds all that they held; gives how many there were. Of each pack only
+/// the newest reading until `now` stays, and none of packs that are gone.
 ///
 /// # Errors
 /// As they come; nothing is taken away before what replaces it was read back.
-pub fn join_facts(repository: &Repository, objects: &[ObjectName]) -> Result<usize, RepositoryError> {
+pub fn join_facts(repository: &Repository, objects: &[ObjectName], now: Timestamp) -> Result<usize, RepositoryError> {
     // Keyed by its encoded form: equal facts are one.
     let mut all: BTreeMap<Vec<u8>, Fact> = BTreeMap::new();
     let mut joined = Vec::new();
@@ -156,7 +204,19 @@ pub fn join_facts(repository: &Repository, objects: &[ObjectName]) -> Result<usi
     if joined.len() < 2 {
         return Ok(0);
     }
-    let facts: Vec<_> = all.into_values().collect();
+    let is_reading = |fact: &Fact| fact.kind == FactKind::PackRead && fact.pack.is_some();
+    let (readings, mut facts): (Vec<_>, Vec<_>) = all.into_values().partition(is_reading);
+    if !readings.is_empty() {
+        // Listed after the facts were read: what they name and this list lacks was there, and is gone.
+        let listed = repository.store().list(Area::Packs)?.into_iter().filter_map(|listed| match listed.name {
+            ObjectName::Pack(name) => Some(Packs::start(&name.id)),
+            _ => None,
+        });
+        facts.extend(newest_readings(readings, &listed.collect(), now));
+    }
+    if fact::encode(&facts).len() > MAX_PAYLOAD_LEN / 2 {
+        return Ok(0);
+    }
     let name = add_facts(repository, &facts)?;
     if read(repository, &name)? != facts {
         return Err(RepositoryError::Damaged { name: name.to_string() });
@@ -165,6 +225,26 @@ pub fn join_facts(repository: &Repository, objects: &[ObjectName]) -> Result<usi
         repository.store().delete(old)?;
     }
     Ok(joined.len())
+}
+
+/// Of each pack that is `listed` its newest reading until `now`, in one fact for each host and time.
+fn newest_readings(readings: Vec<Fact>, listed: &HashSet<PackStart>, now: Timestamp) -> Vec<Fact> {
+    let mut newest: HashMap<PackStart, (Timestamp, &str)> = HashMap::new();
+    for fact in readings.iter().filter(|fact| is_past(fact.time, now)) {
+        for start in fact.pack.iter().flat_map(Packs::starts).filter(|start| listed.contains(start)) {
+            let known = newest.entry(start).or_insert((fact.time, &fact.host));
+            *known = (*known).max((fact.time, &fact.host));
+        }
+    }
+    let mut joined: BTreeMap<(Timestamp, &str), BTreeSet<PackStart>> = BTreeMap::new();
+    for (start, reading) in newest {
+        joined.entry(reading).or_default().insert(start);
+    }
+    let fact = |((time, host), starts): ((Timestamp, &str), BTreeSet<PackStart>)| {
+        let pack = Some(Packs::Starts(starts.into_iter().collect()));
+        Fact { kind: FactKind::PackRead, time, host: host.to_owned(), snapshot: None, pack, detail: None }
+    };
+    joined.into_iter().map(fact).collect()
 }
 
 fn read(repository: &Repository, name: &ObjectName) -> Result<Vec<Fact>, RepositoryError> {
@@ -202,9 +282,41 @@ mod tests {
     }
 
     fn of(all: &[Fact]) -> Facts {
-        let mut facts = Facts::default();
-        all.iter().for_each(|fact| facts.take(fact));
-        facts
+        Facts::of(all)
+    }
+
+    fn reading(seconds: i64, packs: Packs) -> Fact {
+        Fact { snapshot: None, pack: Some(packs), ..fact(FactKind::PackRead, seconds, None) }
+    }
+
+    const NOW: Timestamp = Timestamp { seconds: 100_000, nanos: 0 };
+
+    #[test]
+    fn the_newest_reading_counts_unless_a_clock_ran_ahead() {
+        let id = |byte| PackId([byte; 32]);
+        let history = [
+            reading(50, Packs::Starts(vec![[1; 8], [2; 8]])),
+            reading(70, Packs::One(id(1))),
+            reading(60, Packs::Starts(vec![[1; 8]])),
+            reading(NOW.seconds + 2 * SKEW, Packs::Starts(vec![[2; 8], [3; 8]])),
+        ];
+        let readings = of(&history).readings(NOW);
+        let seconds = |byte| readings.last_read(&id(byte)).map(|time| time.seconds);
+        assert_eq!([seconds(1), seconds(2), seconds(3), seconds(4)], [Some(70), Some(50), None, None]);
+        let skewed = of(&[reading(NOW.seconds + SKEW, Packs::One(id(5)))]).readings(NOW);
+        assert!(skewed.last_read(&id(5)).is_some(), "clocks are a little apart");
+    }
+
+    #[test]
+    fn of_readings_the_newest_of_packs_that_are_there_is_left() {
+        let listed = [[1; 8], [2; 8]].into();
+        let history = vec![
+            reading(50, Packs::Starts(vec![[1; 8], [2; 8], [9; 8]])),
+            reading(70, Packs::Starts(vec![[1; 8]])),
+            reading(NOW.seconds + 2 * SKEW, Packs::Starts(vec![[1; 8], [2; 8]])),
+        ];
+        let joined = newest_readings(history, &listed, NOW);
+        assert_eq!(joined, [reading(50, Packs::Starts(vec![[2; 8]])), reading(70, Packs::Starts(vec![[1; 8]]))]);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn apply(
         _ => {}
     }
     if plan.view.snapshots.facts.objects.len() >= MANY_FACTS && !stats.without_room {
-        join_facts(repository, &plan.view.snapshots.facts.objects)?;
+        join_facts(repository, &plan.view.snapshots.facts.objects, clock.wall())?;
     }
     for name in &plan.view.snapshots.leftover {
         repository.store().delete(name)?;

@@ -276,13 +276,19 @@ impl Found<'_> {
         }
     }
 
-    /// A text, or a table with one.
+    /// A text, or a table with one as `at` and promises beside it.
     fn check(&mut self, title: &str, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) {
         match value.get_ref() {
             DeValue::String(_) => {}
-            DeValue::Table(table) if !table.is_empty() => {
+            DeValue::Table(table) if table.iter().any(|(key, _)| key.get_ref() == "at") => {
                 let inside = format!("{}.{}]", title.trim_end_matches(']'), name.get_ref());
-                self.inner(keys::CHECK, &inside, table);
+                for (key, value) in table {
+                    match keys::CHECK.iter().find(|known| known.name == key.get_ref()) {
+                        Some(known) => self.value(known, &inside, key, value),
+                        None if value.get_ref().is_str() => {}
+                        None => self.wrong_type(key, &inside, value, "a promise such as \"whole in 30d\""),
+                    }
+                }
             }
             _ => self.wrong_type(name, title, value, "a schedule such as \"0 5 * * 0\", or { at = \"0 5 * * 0\" }"),
         }

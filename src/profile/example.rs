@@ -75,8 +75,8 @@ verify = { every = "7d", databases = "all", files = "2GiB" }
 # When: minute, hour, day of the month, month, day of the week, as in crontab(5), or @daily and its like. `bk systemd
 # install` writes the timers. `run` is for all profiles without times of their own.
 run = "30 1 * * *"
-# Is everything in the repositories there?
-check = { at = "0 5 * * 0" }
+# Is everything in the repositories there? And of these every pack is read from end to end at least so often.
+check = { at = "0 5 * * 0", disk = "whole in 7d", second = "whole in 90d" }
 # Of all times; without it that of the machine.
 time-zone = "Europe/Berlin"
 # Each start is put off by a random time up to this, so that many machines do not come at once; at most 12h.

@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Duration,
     /// A time such as "10min", also none.
     Delay,
-    /// A schedule by itself, or in a table as `at`.
+    /// A schedule by itself, or in a table as `at` with promises by the names of repositories.
     Check,
     /// One table with these keys.
     Table(&'static [Key]),
@@ -126,7 +126,7 @@ const COMMAND: &[Key] = &[
     key("time-limit", Kind::Duration, "What takes longer is stopped; default \"1h\"."),
 ];
 
-/// The table that a `check` can be.
+/// The table that a `check` can be, but for the names of repositories, which have promises such as "whole in 30d".
 pub(super) const CHECK: &[Key] = &[key("at", Kind::Text, "When; as `check` by itself.")];
 const NOTIFY: &[Key] = &[
     key("kind", Kind::Choice(&["ntfy", "ping", "webhook", "email", "program"]), "What is spoken there."),
@@ -251,7 +251,11 @@ pub(super) const SECTIONS: &[Section] = &[
         about: "When bk has work, for `bk systemd install`.",
         keys: &[
             key("run", Kind::Text, "When profiles are run, as in crontab(5); such as \"30 2 * * *\"."),
-            key("check", Kind::Check, "When the repositories are checked; such as \"0 5 * * 0\"."),
+            key(
+                "check",
+                Kind::Check,
+                "When the repositories are checked, such as \"0 5 * * 0\", and how much of each is read.",
+            ),
             key("time-zone", Kind::Text, "Time zone of all times; default that of the machine."),
             key("jitter", Kind::Delay, "Each start is put off by a random time up to this; default \"0min\"."),
             key("nice", Kind::Whole(0, 19), "How much other programs go first, from 0 to 19; default 10."),

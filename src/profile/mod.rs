@@ -49,7 +49,7 @@ pub use notify::{
 };
 pub use origin::{Origin, Place};
 pub use question::Question;
-pub use schedule::{IoClass, ProfileSchedule, Timetable};
+pub use schedule::{CheckPromise, IoClass, ProfileSchedule, Timetable};
 pub use schema::schema;
 pub use service::{Need, Service, State};
 pub use verify::{Depth, Every, Verify, VerifySaid};

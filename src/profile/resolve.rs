@@ -15,7 +15,7 @@ use super::origin::{Origin, Origins};
 use super::question::Question;
 use super::raw::{RawDefaults, RawFamily, RawProfile, Tables, Typed};
 use super::repository::read_repository;
-use super::schedule::{read_profile_schedule, read_schedule};
+use super::schedule::{read_profile_schedule, read_promises, read_schedule};
 use super::scope::{Scope, absolute, file_name, tag, unknown_repository};
 use super::service::Service;
 use super::verify::{RawVerify, VerifySaid};
@@ -45,10 +45,12 @@ pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Con
             config.channels.insert(name.clone(), channel);
         }
     }
-    // Only now every repository is known that a `to` may name.
+    // Only now every repository is known that a `to` or a promise may name.
     for Source { text, raw } in files {
         let mut scope = Scope::plain("defaults", text, &mut config.origins);
         scope.repositories(&raw.defaults.to, &config.repositories)?;
+        let mut scope = Scope::plain("schedule.check", text, &mut config.origins);
+        config.schedule.promises.extend(read_promises(&raw.schedule, &config.repositories, &mut scope)?);
     }
     read_profiles(files, &mut config)?;
     overlay(environment, &mut config);

@@ -1,16 +1,20 @@
 //! `[schedule]`, and `schedule` of a profile: when bk has work, and how much it may be in the way.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::{Spanned, Table};
 
-use super::config::{Config, Level, Profile, Warning};
+use super::config::{Config, Level, Profile, Repository, Warning};
 use super::error::ConfigError;
 use super::raw::Typed;
-use super::scope::{Problem, Scope};
+use super::scope::{Problem, Scope, unknown_repository};
 use crate::clock::Timestamp;
+use crate::retention::Span;
 use crate::schedule::{Schedule, Shift};
 
 /// A longer delay would reach into the next working day.
@@ -55,6 +59,8 @@ pub struct Timetable {
     pub run: Option<Schedule>,
     /// When the repositories are checked.
     pub check: Option<Schedule>,
+    /// What such a check promises, by the name of the repository; of the others it reads no packs.
+    pub promises: BTreeMap<String, CheckPromise>,
     /// Name of the time zone of all times, such as `Europe/Berlin`; that of the machine when not said.
     pub zone: Option<String>,
     /// Each start is put off by a random time up to this.
@@ -67,7 +73,8 @@ pub struct Timetable {
 
 impl Default for Timetable {
     fn default() -> Self {
-        Self { run: None, check: None, zone: None, jitter: Duration::ZERO, nice: 10, io: IoClass::default() }
+        let promises = BTreeMap::new();
+        Self { run: None, check: None, promises, zone: None, jitter: Duration::ZERO, nice: 10, io: IoClass::default() }
     }
 }
 
@@ -80,12 +87,92 @@ pub enum ProfileSchedule {
     At(Schedule),
 }
 
-/// A time by itself, or in a table beside what may come later.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub(super) enum RawCheck {
-    At(String),
-    Table { at: String },
+/// How much of a repository the checks that are due read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckPromise {
+    /// Everything outside packs, and whether the packs are there.
+    Structure,
+    /// Besides, every pack at least once in such a time.
+    Whole(Span),
+}
+
+/// How a promise begins.
+const WHOLE: &str = "whole in ";
+/// The word for a check that reads no packs.
+const STRUCTURE: &str = "structure";
+
+impl CheckPromise {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let hint = "write for example \"whole in 30d\", or \"structure\" when packs need not be read";
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if words == STRUCTURE {
+            return Ok(Self::Structure);
+        }
+        let Some(span) = words.strip_prefix(WHOLE) else {
+            return Err((format!("is `{text}`, which promises nothing"), hint));
+        };
+        match span.parse::<Span>() {
+            Ok(span) if span.nominal_seconds() >= 86_400 => Ok(Self::Whole(span)),
+            Ok(_) => Err((format!("is `{text}`, which is less than a day"), "write at least \"whole in 1d\"")),
+            Err(error) => Err((format!("cannot be used: {error}"), hint)),
+        }
+    }
+
+    /// As the configuration writes it.
+    #[must_use]
+    pub fn text(self) -> String {
+        match self {
+            Self::Structure => STRUCTURE.to_owned(),
+            Self::Whole(span) => format!("{WHOLE}{span}"),
+        }
+    }
+
+    /// Within how many seconds every pack is read; `None` when none is. A month has 30 days and a year 365.
+    #[must_use]
+    pub fn seconds(self) -> Option<i64> {
+        match self {
+            Self::Structure => None,
+            Self::Whole(span) => i64::try_from(span.nominal_seconds()).ok(),
+        }
+    }
+}
+
+/// A time by itself, or in a table beside what is promised of each repository.
+#[derive(Debug, Clone)]
+pub(super) struct RawCheck {
+    pub at: String,
+    pub promises: BTreeMap<String, Spanned<String>>,
+}
+
+impl<'de> Deserialize<'de> for RawCheck {
+    /// By hand: serde loses the lines of what is in one shape out of two.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawCheck;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a schedule, or a table with it as `at`")
+            }
+
+            fn visit_str<E>(self, at: &str) -> Result<RawCheck, E> {
+                Ok(RawCheck { at: at.to_owned(), promises: BTreeMap::new() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawCheck, A::Error> {
+                let (mut at, mut promises) = (None, BTreeMap::new());
+                while let Some((key, value)) = map.next_entry::<String, Spanned<String>>()? {
+                    if key == "at" {
+                        at = Some(value.into_inner());
+                    } else {
+                        promises.insert(key, value);
+                    }
+                }
+                Ok(RawCheck { at: at.ok_or_else(|| A::Error::missing_field("at"))?, promises })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,8 +205,7 @@ pub(super) fn read_schedule(raw: &RawSchedule, into: &mut Timetable, scope: &mut
     }
     if let Some(typed) = &raw.check {
         scope.claim("check", typed.span())?;
-        let (RawCheck::At(text) | RawCheck::Table { at: text }) = typed.get_ref();
-        let check = schedule(text);
+        let check = schedule(&typed.get_ref().at);
         into.check = Some(check.map_err(|problem| scope.wrong("check", typed.span(), problem))?);
     }
     if let Some(typed) = &raw.time_zone {
@@ -140,6 +226,25 @@ pub(super) fn read_schedule(raw: &RawSchedule, into: &mut Timetable, scope: &mut
         into.io = IoClass::ALL.into_iter().find(|class| class.word() == word).unwrap_or_default();
     }
     Ok(())
+}
+
+/// What is promised of each repository of `known`.
+pub(super) fn read_promises(
+    raw: &RawSchedule,
+    known: &BTreeMap<String, Repository>,
+    scope: &mut Scope<'_>,
+) -> Result<BTreeMap<String, CheckPromise>, ConfigError> {
+    let mut promises = BTreeMap::new();
+    for (name, typed) in raw.check.iter().flat_map(|check| &check.get_ref().promises) {
+        scope.claim(name, typed.span())?;
+        let promise = if known.contains_key(name) {
+            CheckPromise::parse(typed.get_ref())
+        } else {
+            Err(unknown_repository(name, known.keys()))
+        };
+        promises.insert(name.clone(), promise.map_err(|problem| scope.wrong(name, typed.span(), problem))?);
+    }
+    Ok(promises)
 }
 
 /// The name of a time zone that this machine knows, with a `/` or `UTC`: short names such as `CET` mean many things.
@@ -180,10 +285,14 @@ impl Timetable {
     pub(super) fn table(&self) -> Option<Table> {
         let mut table = Table::new();
         let mut put = |key: &str, value: toml::Value| drop(table.insert(key.to_owned(), value));
-        for (key, schedule) in [("run", &self.run), ("check", &self.check)] {
-            if let Some(schedule) = schedule {
-                put(key, schedule.text().into());
-            }
+        if let Some(run) = &self.run {
+            put("run", run.text().into());
+        }
+        if let Some(check) = &self.check {
+            let promises = self.promises.iter().map(|(name, promise)| (name.clone(), promise.text().into()));
+            let at = [("at".to_owned(), toml::Value::from(check.text()))];
+            let whole = toml::Value::Table(at.into_iter().chain(promises).collect());
+            put("check", if self.promises.is_empty() { check.text().into() } else { whole });
         }
         if let Some(zone) = &self.zone {
             put("time-zone", zone.clone().into());
@@ -328,7 +437,8 @@ mod tests {
             ),
             ("[schedule]\nrun = \"30 2 31 2 *\"", "`run` in [schedule] cannot be used: `30 2 31 2 *` never comes"),
             ("[schedule]\ncheck = { at = \"x\" }", "`check` in [schedule] cannot be used: `x` has 1 fields"),
-            ("[schedule]\ncheck = { disk = \"1d\" }", "unknown key `disk` in [schedule.check]"),
+            ("[schedule]\ncheck = { disk = \"whole in 1d\" }", "`check` in [schedule] must be a schedule"),
+            ("[schedule]\ncheck = { at = \"@daily\", disk = 7 }", "`disk` in [schedule.check] must be a promise"),
             ("[schedule]\ncheck = {}", "`check` in [schedule] must be a schedule"),
             ("[schedule]\ncheck = 5", "`check` in [schedule] must be a schedule"),
             (
@@ -355,6 +465,41 @@ mod tests {
             "{found}"
         );
         assert!(hint.starts_with("the hour, the second field"), "{hint}");
+    }
+
+    const PROMISES: &str = "[repository.ssd]\nlocation = \"/a\"\n[repository.b2]\nlocation = \"/b\"\n[schedule.check]\n\
+        at = \"0 5 * * 0\"\n";
+
+    #[test]
+    fn each_repository_has_its_promise_which_survives_being_written_down() {
+        let text = format!("{PROMISES}ssd = \"whole  in 7d\"\nb2 = \"structure\"\n");
+        let config = read(&text).unwrap();
+        let promises = &config.schedule.promises;
+        assert_eq!(promises["ssd"].seconds(), Some(7 * 86_400));
+        assert_eq!((promises["ssd"].text(), promises["b2"].text()), ("whole in 7d".into(), "structure".into()));
+        assert_eq!((promises["b2"].seconds(), promises.len()), (None, 2));
+        assert_eq!(read(&config.definition()).unwrap().schedule, config.schedule);
+        assert!(read(ALL).unwrap().schedule.promises.is_empty());
+    }
+
+    #[test]
+    fn a_promise_that_cannot_be_meant_is_refused_with_its_own_line() {
+        let cases = [
+            (
+                "sdd = \"whole in 7d\"",
+                "`sdd` in [schedule.check] names the repository `sdd`, which is not configured; \
+                did you mean `ssd`?",
+            ),
+            ("ssd = \"7d\"", "`ssd` in [schedule.check] is `7d`, which promises nothing"),
+            ("ssd = \"whole in 7\"", "`ssd` in [schedule.check] cannot be used: `7` has no unit; write 7d"),
+            ("ssd = \"whole in 3m\"", "`ssd` in [schedule.check] cannot be used: `m` is not a unit; write `mo`"),
+            ("ssd = \"whole in 12h\"", "`ssd` in [schedule.check] is `whole in 12h`, which is less than a day"),
+        ];
+        for (line, message) in cases {
+            let (found, hint) = refused(&format!("{PROMISES}{line}\n"));
+            assert!(found.starts_with(&format!("bk.toml:7: {message}")), "{found}");
+            assert!(!hint.is_empty(), "{line}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{CHECK, Key, Kind, LATER_SECTIONS, SECTIONS, Section};
 
+/// What is promised of a repository when it is checked.
+const PROMISE: &str = "^\\s*(structure|whole\\s+in\\s+[0-9a-z]+)\\s*$";
 const NAME: &str = "^[a-z0-9][a-z0-9_-]*$";
 
 /// The JSON Schema of `bk.toml`.
@@ -60,6 +62,7 @@ fn value(key: &Key) -> Value {
         Kind::Check => {
             let mut table = table(CHECK);
             table["required"] = json!(["at"]);
+            table["additionalProperties"] = json!({ "type": "string", "pattern": PROMISE });
             json!({ "type": ["string", "object"], "anyOf": [{ "type": "string" }, table] })
         }
         Kind::Table(keys) => table(keys),

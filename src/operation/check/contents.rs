@@ -7,18 +7,20 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::Checker;
 use super::report::{Counts, Finding, Severity, hint};
+use super::turn::Unread;
 use crate::format::cbor::Writer as CborWriter;
 use crate::format::config::Config;
-use crate::format::fact::{self, FactKind};
+use crate::format::fact::{self, Fact, FactKind};
 use crate::format::index_file::{IndexFile, IndexedPack, PackName};
 use crate::format::key_slot::KeySlot;
 use crate::format::mark::Mark;
+use crate::format::node::Timestamp;
 use crate::format::object::{self, MAX_PAYLOAD_LEN};
 use crate::format::pack::{PackKind, encode_table};
 use crate::format::snapshot::Snapshot;
 use crate::format::{DecodeError, Header, Kind};
 use crate::id::{RepositoryId, SnapshotId};
-use crate::repository::{Index, RepositoryError, SnapshotInfo};
+use crate::repository::{Facts, Index, RepositoryError, SnapshotInfo};
 use crate::store::{Area, Listed, ObjectName};
 
 /// Lists are made again at most so often when objects vanish between list and look.
@@ -53,6 +55,10 @@ pub(super) struct Contents {
     pub(super) described: HashMap<PackName, Described>,
     /// Packs that the store lists, with their sizes in bytes.
     pub(super) stored: HashMap<PackName, u64>,
+    /// When the store took them, by its own clock.
+    pub(super) times: HashMap<PackName, Timestamp>,
+    /// When packs were read.
+    pub(super) readings: Facts,
     /// Snapshots that are not forgotten, oldest first.
     pub(super) snapshots: Vec<SnapshotInfo>,
     /// Snapshots that are.
@@ -203,10 +209,11 @@ impl Contents {
         reading.key_slots()?;
         // A marked pack serves as long as it is there.
         reading.sealed(Area::Marks, Kind::Mark, Mark::decode, |_, _, _| {})?;
-        let mut forgotten = HashSet::new();
+        let (mut forgotten, mut read) = (HashSet::new(), Vec::new());
         reading.sealed(Area::Facts, Kind::Facts, fact::decode, |_, _, facts| {
-            let facts = facts.into_iter().filter(|fact| fact.kind == FactKind::Forgotten);
-            forgotten.extend(facts.filter_map(|fact| fact.snapshot));
+            let is_forgotten = |fact: &&Fact| fact.kind == FactKind::Forgotten;
+            forgotten.extend(facts.iter().filter(is_forgotten).filter_map(|fact| fact.snapshot));
+            read.extend(facts.into_iter().filter(|fact| fact.kind == FactKind::PackRead));
         })?;
         let mut snapshots = Vec::new();
         reading.sealed(Area::Snapshots, Kind::Snapshot, Snapshot::decode, |name, payload, snapshot| {
@@ -228,6 +235,8 @@ impl Contents {
             trees,
             described: objects.described,
             stored: HashMap::new(),
+            times: HashMap::new(),
+            readings: Facts::of(&read),
             snapshots,
             forgotten,
             findings,
@@ -237,10 +246,21 @@ impl Contents {
         for listed in checker.repository.store().list(Area::Packs)? {
             if let ObjectName::Pack(name) = listed.name {
                 contents.stored.insert(name, listed.size);
+                contents.times.insert(name, listed.time);
             }
         }
         contents.counts.packs = contents.stored.len() as u64;
         Ok(contents)
+    }
+
+    /// Every pack that the store lists, with its age at `now`.
+    pub(super) fn ages(&self, now: Timestamp) -> Vec<Unread> {
+        let readings = self.readings.readings(now);
+        let age = |(name, size): (&PackName, &u64)| {
+            let stored = self.times.get(name).copied().unwrap_or_default();
+            Unread::new(*name, *size, stored, &readings, now)
+        };
+        self.stored.iter().map(age).collect()
     }
 
     /// Every pack that the index names and that is not as it says, with what is wrong.

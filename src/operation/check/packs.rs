@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::contents::{Contents, Described, digest};
+use super::noting::Notes;
 use super::report::{Severity, reason, severity};
 use super::{Checker, ReadData};
 use crate::compress::Decoder;
@@ -34,6 +35,10 @@ pub(super) struct PacksRead {
     pub(super) bad: HashMap<PackName, BadPack>,
     /// Listed before, gone when they were to be read.
     pub(super) vanished: bool,
+    /// How many were begun.
+    pub(super) tried: usize,
+    /// Those that are whole.
+    pub(super) whole: HashSet<PackName>,
     pub(super) packs: u64,
     pub(super) bytes: u64,
 }
@@ -93,11 +98,12 @@ pub fn will_read(store: &dyn Store, read: ReadData) -> Result<(u64, u64), Reposi
     Ok((packs.len() as u64, packs.iter().map(|(_, size)| size).sum()))
 }
 
-/// Reads `packs` on several threads.
+/// Reads `packs` on several threads, in their order, until the time of `notes` is over.
 pub(super) fn read(
     checker: &Checker<'_>,
     contents: &Contents,
     packs: &[(PackName, u64)],
+    notes: Option<&Notes<'_>>,
 ) -> Result<PacksRead, RepositoryError> {
     if packs.is_empty() {
         return Ok(PacksRead::default());
@@ -107,22 +113,30 @@ pub(super) fn read(
     checker.progress.total(packs.len() as u64, bytes);
     let (next, room, result) = (AtomicUsize::new(0), Room::new(), Mutex::new(PacksRead::default()));
     let threads = checker.options.threads.clamp(1, packs.len());
+    let until = notes.and_then(Notes::until);
+    let is_over = || notes.is_some_and(|notes| notes.is_over(until));
     std::thread::scope(|scope| {
         let work = || -> Result<(), RepositoryError> {
             let mut decoder = Decoder::new()?;
-            while let Some((name, size)) = packs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while !is_over()
+                && let Some((name, size)) = packs.get(next.fetch_add(1, Ordering::Relaxed))
+            {
                 checker.go_on()?;
                 let described = contents.described.get(name);
                 let judged = room.with(*size, || judge(checker, name, *size, described, &mut decoder));
                 checker.progress.advance(1, *size);
+                if let (Judged::Whole, Some(notes)) = (&judged, notes) {
+                    notes.whole(name, *size);
+                }
                 let mut result = lock(&result);
+                result.tried += 1;
                 match judged {
                     Judged::Vanished => {
                         result.vanished = true;
                         continue;
                     }
                     Judged::Bad(bad) => drop(result.bad.insert(*name, bad)),
-                    Judged::Whole => {}
+                    Judged::Whole => drop(result.whole.insert(*name)),
                 }
                 result.packs += 1;
                 result.bytes += size;

@@ -1,5 +1,6 @@
 //! What a check says: what is damaged, what that touches, and what to do next.
 
+use super::turn::Standing;
 use crate::format::node::Timestamp;
 use crate::id::SnapshotId;
 use crate::repository::RepositoryError;
@@ -120,12 +121,14 @@ pub struct CheckReport {
     pub counts: Counts,
     /// Bytes read from the store.
     pub read_bytes: u64,
+    /// How long packs were not read; `None` when nothing was to be noted.
+    pub standing: Option<Standing>,
 }
 
 impl CheckReport {
     pub(super) fn new(location: String, depth: Depth) -> Self {
         let (findings, affected, notes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { location, depth, findings, affected, notes, counts: Counts::default(), read_bytes: 0 }
+        Self { location, depth, findings, affected, notes, counts: Counts::default(), read_bytes: 0, standing: None }
     }
 
     /// Whether damage was found.
@@ -160,8 +163,8 @@ impl Finding {
 /// For a pack that is gone or of the wrong size: a writer sees that by itself.
 pub(super) const STORE_ANEW: &str = "run `bk backup` again: it stores anew what the machine still has";
 /// For a pack that looks right from outside: a writer would rely on it.
-pub(super) const REPLACE_PACK: &str = "move it out of the repository, run `bk backup` again: it stores anew what the \
-                                       machine still has; then move it back for what is whole in it";
+pub(super) const REPLACE_PACK: &str = "`bk repair packs` (it plans first) saves what is whole in it, and takes the rest \
+                                       from a sibling or from the next `bk backup`";
 /// For a damaged pack of which nothing is missed.
 pub(super) const NOTHING_LOST: &str = "no snapshot has lost anything by it; look after the disk";
 /// For what could not be looked at.
@@ -173,11 +176,9 @@ pub(super) const fn hint(area: Area) -> &'static str {
         Area::Config => "put it back from a copy of the repository; the other generations serve meanwhile",
         Area::Keys => "add the password or key again with `bk key add`, then remove this slot with `bk key remove`",
         Area::Packs => REPLACE_PACK,
-        Area::Index => {
-            "take it out of the repository, then run `bk backup` again: it stores anew what is not found any more"
-        }
+        Area::Index => "`bk repair index` (it plans first) makes it anew from the packs",
         Area::Snapshots => {
-            "put it back from a copy or take it out; what it backed up is in its neighbours too, so see `bk snapshots`"
+            "`bk repair snapshots` (it plans first) takes it out; what it backed up is in its neighbours too"
         }
         Area::Facts => "put it back from a copy or take it out: pins and verifications that it noted are lost then",
         Area::Marks => "put it back from a copy; without one, take it out when no prune has run for three days",

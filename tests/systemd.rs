@@ -116,7 +116,7 @@ fn the_folder_of_the_numbers_for_monitoring_is_written_and_a_check_tells_what_it
         let line = unit.lines().find(|line| line.starts_with("ReadWritePaths=")).unwrap();
         assert!(line.contains("-/var/lib/prometheus/node-exporter"), "{name}: {line}");
     }
-    assert!(bench.unit("bk-check.service", &[]).contains("check --notify\n"), "damage is told");
+    assert!(bench.unit("bk-check.service", &[]).contains("check --due --notify\n"), "damage is told");
 }
 
 /// The directives that a unit sets.

@@ -76,6 +76,12 @@ const OF_OPERATIONS: &[OfOperation] = &[
     figure!("bk_forgotten_snapshots", forgotten_snapshots, "Snapshots that were last forgotten."),
     figure!("bk_deleted_bytes", deleted_bytes, "Bytes that the last prune deleted."),
     figure!("bk_read_bytes", read_bytes, "Bytes that the last check read."),
+    figure!("bk_never_read_packs", never_read_packs, "Packs that no check has read yet."),
+    figure!(
+        "bk_unread_since_timestamp_seconds",
+        unread_since,
+        "Since when every pack was stored or read from end to end, by the last check."
+    ),
 ];
 
 /// The names of all metrics, for documents.

@@ -86,6 +86,18 @@ pub struct Figures {
     /// Bytes read from packs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_bytes: Option<u64>,
+    /// Packs that were never read from end to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub never_read_packs: Option<u64>,
+    /// Since when every pack was stored or read from end to end, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_since: Option<u64>,
+    /// Within how many seconds every pack is to be read, when the check kept to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub promise_seconds: Option<u64>,
+    /// Bytes of packs that were due and not read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_bytes: Option<u64>,
 }
 
 /// One verb, of one profile or of none, in one repository.

@@ -19,7 +19,7 @@ pub enum Exit {
     Behind,
     /// Done, but something could not be read, changed meanwhile, or is missing.
     Incomplete,
-    /// The newest complete snapshot is older than it may be.
+    /// The newest complete snapshot is older than it may be, or a check that was due did not read what it had to.
     Overdue,
     /// A backup was unlike those before it; forgetting is paused.
     Anomaly,
@@ -71,7 +71,9 @@ impl Exit {
             Self::Damage => (5, "Damage was found."),
             Self::Verification => (6, "What was restored is not what was backed up."),
             Self::Behind => (7, "Backed up, but a repository is behind the others; the next run brings it up to date."),
-            Self::Overdue => (8, "The newest complete snapshot of a profile is missing or too old."),
+            Self::Overdue => {
+                (8, "The newest complete snapshot of a profile is missing or too old, or packs were not read in time.")
+            }
             Self::Anomaly => {
                 (9, "A backup is unlike those before it; nothing is forgotten or pruned until bk accept says so.")
             }

@@ -65,6 +65,15 @@ fn time_in(time: Timestamp, zone: TimeZone) -> String {
     }
 }
 
+/// The day of a time, for people: `14 Nov 2026`.
+#[must_use]
+pub fn date_text(time: Timestamp) -> String {
+    match instant(time) {
+        Some(instant) => instant.to_zoned(TimeZone::system()).strftime("%-d %b %Y").to_string(),
+        None => format!("@{}", time.seconds),
+    }
+}
+
 /// A time for programs: RFC 3339 in UTC.
 ///
 /// What no calendar reaches is `@` and seconds since 1970.

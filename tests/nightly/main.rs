@@ -6,6 +6,7 @@
 #[path = "../support/several.rs"]
 mod several;
 
+mod checks;
 mod daemon;
 mod locks;
 mod numbers;

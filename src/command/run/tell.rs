@@ -132,6 +132,10 @@ impl<'a> Teller<'a> {
             let wrong = match exit {
                 Exit::Complete | Exit::Interrupted => None,
                 Exit::Damage => Some((Event::Damage, format!("{repository} is damaged"), hint)),
+                Exit::Overdue => {
+                    let text = message.clone().unwrap_or_else(|| format!("the check of {repository} is not complete"));
+                    Some((Event::Overdue, text, Some("`bk check --due` without a budget reads what is due".to_owned())))
+                }
                 _ => {
                     let why = message.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                     Some((Event::Failed, format!("{repository} could not be checked{why}"), hint))

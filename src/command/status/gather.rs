@@ -184,8 +184,8 @@ fn ask_all(session: &Session, targets: &BTreeMap<String, Target>) -> BTreeMap<St
 impl<'a> Memory<'a> {
     fn of(state: Option<&'a State>) -> Result<Self, StateError> {
         let Some(state) = state else { return Ok(Self::default()) };
-        // What is strange is complete all the same.
-        let well = [Exit::Complete.code(), Exit::Anomaly.code()];
+        // What is strange is complete all the same, and what was checked too late is whole.
+        let well = [Exit::Complete.code(), Exit::Anomaly.code(), Exit::Overdue.code()];
         Ok(Self { state: Some(state), newest: state.newest()?, newest_well: state.newest_with(&well)? })
     }
 

@@ -148,9 +148,12 @@ fn until(status: &Status, next: Timestamp) -> String {
     if next <= status.at { "now".to_owned() } else { format!("in {}", coarse(next.seconds - status.at.seconds)) }
 }
 
+/// Exit codes of a check that found all that it looked at whole.
+const IS_WHOLE: [u8; 2] = [Exit::Complete.code(), Exit::Overdue.code()];
+
 fn check_text(status: &Status, repository: &RepositoryStatus) -> String {
     match (&repository.checked, &repository.checked_whole) {
-        (Some(done), _) if done.exit == 0 => past(status.at.seconds - done.began),
+        (Some(done), _) if IS_WHOLE.contains(&done.exit) => past(status.at.seconds - done.began),
         (Some(_), Some(whole)) => format!("NOT WHOLE, whole {}", past(status.at.seconds - whole.began)),
         (Some(_), None) => "NOT WHOLE".to_owned(),
         (None, _) => "never".to_owned(),

@@ -99,8 +99,8 @@ pub(super) fn command(work: Work, setting: &Setting) -> Vec<String> {
     }
     let rest: &[&str] = match work {
         Work::Run => &["run"],
-        Work::Check => &["check", "--notify"],
         Work::Verify => &["verify", "--due", "--notify"],
+        Work::Check => &["check", "--due", "--notify"],
         Work::Failed => &["status", "--notify", "--unit"],
     };
     words.extend(rest.iter().map(|word| (*word).to_owned()));

@@ -372,7 +372,7 @@ fn the_lines_for_cron_are_five_fields_a_user_and_a_command_that_a_shell_reads() 
         .unwrap();
     let said = text(&output.stdout);
     let jobs: Vec<&str> = said.lines().filter(|line| line.starts_with(|one: char| one.is_ascii_digit())).collect();
-    assert_eq!(jobs.len(), 3, "{said}{}", text(&output.stderr));
+    assert_eq!(jobs.len(), 4, "{said}{}", text(&output.stderr));
     for job in jobs {
         let fields: Vec<&str> = job.splitn(7, ' ').collect();
         assert!(Schedule::parse(&fields[..5].join(" ")).is_ok(), "{job}");

@@ -83,7 +83,7 @@ impl<'a> Teller<'a> {
 
     /// Tells that a unit of systemd failed, unless a run has just ended that told so itself.
     fn unit_failed(&self, unit: &str) {
-        let last = ["run", "check"].map(|kind| self.record.with(|state, _| state.last_run(kind)).flatten());
+        let last = ["run", "check", "verify"].map(|kind| self.record.with(|state, _| state.last_run(kind)).flatten());
         let now = self.now().seconds;
         let ended = |run: &crate::state::Run| run.ended.is_some_and(|ended| now - ended < TOLD_SECONDS);
         if last.iter().flatten().any(ended) {

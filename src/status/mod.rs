@@ -16,6 +16,9 @@ pub const GRACE: Duration = Duration::from_secs(2 * 3600);
 /// Exit code of a run whose backup is unlike those before it, and of forgetting that waits because of one.
 const STRANGE: u8 = 9;
 
+/// Exit code of a verification that found something that does not restore.
+const UNRESTORABLE: u8 = 6;
+
 /// What growth is told of.
 pub const GROWTH: Duration = Duration::from_secs(30 * 86_400);
 
@@ -168,7 +171,11 @@ impl Destination {
         let growth = known.recent.iter().filter_map(|done| done.figures.stored_bytes).sum();
         let last = newest(Verb::Backup);
         let strange = known.strange();
-        let verdict = Verdict::of(complete.as_ref(), strange.is_some(), last.as_ref(), limit, now);
+        let mut verdict = Verdict::of(complete.as_ref(), strange.is_some(), last.as_ref(), limit, now);
+        let verified = newest(Verb::Verify);
+        if verified.as_ref().is_some_and(|done| done.exit == UNRESTORABLE) {
+            verdict = verdict.max(Verdict::Broken);
+        }
         Self {
             repository: repository.to_owned(),
             asked,
@@ -176,7 +183,7 @@ impl Destination {
             strange,
             snapshots: known.snapshots.as_ref().map(|all| all.len() as u64),
             last,
-            verified: newest(Verb::Verify),
+            verified,
             restored: newest(Verb::Restore),
             growth_bytes: (!known.recent.is_empty()).then_some(growth),
             verdict,
@@ -320,6 +327,21 @@ mod tests {
         assert_eq!(profile.verdict(), Verdict::Fine);
         profile.not_asked("ssd");
         assert_eq!(profile.verdict(), Verdict::Unreachable);
+    }
+
+    #[test]
+    fn what_does_not_restore_is_not_fine_until_a_verification_passes() {
+        let snapshots = || Some(vec![snapshot(90, true)]);
+        let verified = |hours, exit| Done { verb: Verb::Verify, ..done(hours, exit) };
+        let known = |newest| Known { snapshots: snapshots(), newest, ..Known::default() };
+        assert_eq!(judged(known(vec![verified(95, 6)]), Limit::None).verdict, Verdict::Broken);
+        assert_eq!(judged(known(vec![verified(95, 6)]), Limit::Since(at(91))).verdict, Verdict::Overdue);
+        assert_eq!(judged(known(vec![verified(95, 6), verified(96, 0)]), Limit::None).verdict, Verdict::Fine);
+        assert_eq!(
+            judged(known(vec![verified(95, 8)]), Limit::None).verdict,
+            Verdict::Fine,
+            "not tried, but not wrong"
+        );
     }
 
     #[test]

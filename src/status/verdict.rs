@@ -23,6 +23,8 @@ pub enum Verdict {
     Anomaly,
     /// The last run failed.
     Failed,
+    /// The last verification found that it does not restore.
+    Broken,
     /// There is no complete snapshot.
     Never,
     /// The newest complete snapshot is too old.
@@ -31,13 +33,14 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Fine,
         Self::Behind,
         Self::Unreachable,
         Self::Incomplete,
         Self::Anomaly,
         Self::Failed,
+        Self::Broken,
         Self::Never,
         Self::Overdue,
     ];
@@ -75,6 +78,7 @@ impl Verdict {
             Self::Incomplete => "incomplete",
             Self::Anomaly => "anomaly",
             Self::Failed => "failed",
+            Self::Broken => "broken",
             Self::Never => "never",
             Self::Overdue => "overdue",
         }

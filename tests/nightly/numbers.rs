@@ -84,6 +84,7 @@ fn the_alerts_are_right_for_prometheus_and_ring_when_they_should() {
         (status("failed"), "1x200", "BackupFailed"),
         (status("incomplete"), "1x200", "BackupIncomplete"),
         (status("anomaly"), "1x200", "BackupAnomaly"),
+        (status("broken"), "1x200", "BackupBroken"),
         (format!("bk_last_exit_code{{operation=\"check\",{labels}}}"), "5x200", "RepositoryDamaged"),
         (format!("bk_complete_snapshot_timestamp_seconds{{{labels}}}"), "-100000x200", "BackupTooOld"),
         ("bk_metrics_timestamp_seconds{instance=\"nas\"}".to_owned(), "-200000x200", "BackupMetricsOld"),

@@ -36,7 +36,7 @@ pub fn standing(numbers: &Numbers, model: &Model, at: i64) {
     for ((profile, repository), place) in &model.places {
         let both = format!("profile=\"{profile}\",repository=\"{repository}\"");
         let verdict = place.verdict(at, false);
-        for word in ["fine", "behind", "unreachable", "incomplete", "anomaly", "failed", "never", "overdue"] {
+        for word in ["fine", "behind", "unreachable", "incomplete", "anomaly", "failed", "broken", "never", "overdue"] {
             let value = if word == verdict { 1.0 } else { 0.0 };
             is(numbers, "bk_status", &format!("{both},status=\"{word}\""), value);
         }

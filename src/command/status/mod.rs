@@ -104,6 +104,7 @@ pub(super) fn exit_of(status: &Status) -> Exit {
         Verdict::Incomplete => Exit::Incomplete,
         Verdict::Anomaly => Exit::Anomaly,
         Verdict::Failed => Exit::Failed,
+        Verdict::Broken => Exit::Verification,
         Verdict::Never | Verdict::Overdue => Exit::Overdue,
     });
     let damaged = status.repositories.iter().filter(|one| one.is_damaged(Exit::Damage.code())).map(|_| Exit::Damage);

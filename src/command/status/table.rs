@@ -59,7 +59,7 @@ fn rows(status: &Status, paint: impl Fn(&str, &str) -> String) -> Vec<String> {
             let checked = status.repositories.iter().find(|known| known.name == one.repository);
             let checked = checked.map_or_else(|| "never".to_owned(), |known| check_text(status, known));
             let verified = match (&one.verified, &one.restored) {
-                (Some(done), _) => when(status, done),
+                (Some(done), _) => verified_text(status, done),
                 (None, Some(done)) => format!("restored {}", when(status, done)),
                 (None, None) => "never".to_owned(),
             };
@@ -116,6 +116,11 @@ fn verdict_text(profile: &ProfileStatus, one: &Destination, status: &Status) -> 
             None => "ANOMALY".to_owned(),
         },
         Verdict::Failed => reason("FAILED"),
+        Verdict::Broken => {
+            let why = one.verified.as_ref().and_then(|done| done.message.as_deref()).map(line_text);
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            format!("DOES NOT RESTORE{why}; look with `bk verify {}`", line_text(profile.title()))
+        }
         Verdict::Never => reason("NO COMPLETE BACKUP"),
         Verdict::Overdue => {
             let failed = one.last.as_ref().filter(|done| done.exit != 0).and_then(|done| done.message.as_deref());
@@ -142,6 +147,15 @@ fn past(seconds: i64) -> String {
 
 fn when(status: &Status, done: &Done) -> String {
     format!("{}, took {}", past(status.at.seconds - done.began), coarse(done.seconds.round() as i64))
+}
+
+fn verified_text(status: &Status, done: &Done) -> String {
+    match done.exit {
+        0 => when(status, done),
+        8 => format!("in part {}", when(status, done)),
+        6 => format!("FAILED {}", past(status.at.seconds - done.began)),
+        _ => format!("NOT DONE {}", past(status.at.seconds - done.began)),
+    }
 }
 
 fn until(status: &Status, next: Timestamp) -> String {

@@ -54,12 +54,14 @@ pub enum FactKind {
     AnomalyAcknowledged,
     /// A snapshot is no longer wanted.
     Forgotten,
+    /// The object of a snapshot is in quarantine; what stands for it is in the detail.
+    SetAside,
     /// A kind of a later version.
     Unknown(u64),
 }
 
 impl FactKind {
-    const KNOWN: [Self; 7] = [
+    const KNOWN: [Self; 8] = [
         Self::Verified,
         Self::Drilled,
         Self::Pinned,
@@ -67,6 +69,7 @@ impl FactKind {
         Self::PackRead,
         Self::AnomalyAcknowledged,
         Self::Forgotten,
+        Self::SetAside,
     ];
 
     fn number(self) -> u64 {

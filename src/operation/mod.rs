@@ -14,6 +14,7 @@ pub mod list;
 pub mod promise;
 pub mod prune;
 pub(crate) mod reach;
+pub mod repair;
 pub mod restore;
 pub mod stats;
 pub mod tar;

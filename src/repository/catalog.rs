@@ -129,11 +129,7 @@ fn read_index(repository: &Repository, wanted: bool) -> Result<(Index, Vec<Index
     let mut objects = Vec::new();
     let mut seen: HashMap<PackName, u32> = HashMap::new();
     for listed in repository.store().list(Area::Index)? {
-        let read = repository.read_object(Kind::Index, &listed.name).and_then(|payload| {
-            IndexFile::decode(&payload)
-                .map_err(|source| RepositoryError::Malformed { name: listed.name.to_string(), source })
-        });
-        let file = match read {
+        let file = match read_index_object(repository, &listed.name) {
             // Compacted since the list was made.
             Err(RepositoryError::Store(error)) if error.is_missing() => continue,
             Err(error) if error.is_damage() => {
@@ -166,6 +162,23 @@ pub fn marks(repository: &Repository) -> Result<Vec<(ObjectName, Mark)>, Reposit
     repository.read_all(Kind::Mark, Mark::decode)
 }
 
+/// What one index object says.
+///
+/// # Errors
+/// As [`Repository::read_object`]; [`RepositoryError::Malformed`] when it makes no sense.
+pub fn read_index_object(repository: &Repository, name: &ObjectName) -> Result<IndexFile, RepositoryError> {
+    let payload = repository.read_object(Kind::Index, name)?;
+    IndexFile::decode(&payload).map_err(|source| RepositoryError::Malformed { name: name.to_string(), source })
+}
+
+/// Puts an index object and reads it back.
+///
+/// # Errors
+/// As they come.
+pub fn put_index_object(repository: &Repository, file: &IndexFile) -> Result<ObjectName, RepositoryError> {
+    repository.write_and_read_back(Kind::Index, &file.encode())
+}
+
 /// Every pack that a prune has marked.
 pub(super) fn read_marks(repository: &Repository) -> Result<HashSet<PackName>, RepositoryError> {
     Ok(marks(repository)?.into_iter().flat_map(|(_, mark)| mark.packs).collect())
@@ -184,7 +197,7 @@ pub(super) fn list_packs(repository: &Repository) -> Result<HashMap<PackName, St
 }
 
 /// Blobs in one index object; it is about 40 bytes for each of them, and is built in memory.
-const BLOBS_PER_OBJECT: usize = 1 << 16;
+pub const BLOBS_PER_OBJECT: usize = 1 << 16;
 
 /// Replaces index objects by new ones that describe the same packs, but for those in `without`. What is new is read
 /// back before what is old goes, and only the objects named are taken away: whoever adds others meanwhile loses

@@ -28,6 +28,7 @@ pub struct Facts {
     verifications: HashMap<SnapshotId, Verification>,
     acknowledged: HashSet<SnapshotId>,
     read: Vec<(Timestamp, Vec<PackStart>)>,
+    set_aside: HashSet<SnapshotId>,
     /// Objects that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,
     /// Every object that can.
@@ -89,6 +90,7 @@ impl Facts {
                 }
             }
             FactKind::AnomalyAcknowledged => drop(self.acknowledged.insert(snapshot)),
+            FactKind::SetAside => drop(self.set_aside.insert(snapshot)),
             FactKind::Pinned | FactKind::Unpinned => {
                 let pin = match (fact.kind, fact.detail.as_deref().and_then(time_of)) {
                     (FactKind::Unpinned, _) => Pin::None,
@@ -109,6 +111,12 @@ impl Facts {
     #[must_use]
     pub fn is_forgotten(&self, snapshot: &SnapshotId) -> bool {
         self.forgotten.contains_key(snapshot)
+    }
+
+    /// Whether a repair has put the object of a snapshot into quarantine. One that is listed was put back.
+    #[must_use]
+    pub fn is_set_aside(&self, snapshot: &SnapshotId) -> bool {
+        self.set_aside.contains(snapshot)
     }
 
     /// The runs that made forgotten snapshots, as far as it was noted.

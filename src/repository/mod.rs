@@ -13,6 +13,7 @@ mod keys;
 mod packer;
 mod read_ahead;
 mod reader;
+mod salvage;
 mod snapshots;
 mod tree_reader;
 mod verification;
@@ -22,7 +23,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use catalog::{Catalog, IndexObject, Listing, Purpose, StoredPack, marks, replace_index};
+pub use catalog::{
+    BLOBS_PER_OBJECT, Catalog, IndexObject, Listing, Purpose, StoredPack, marks, put_index_object, read_index_object,
+    replace_index,
+};
 pub use commit::Commit;
 pub use error::RepositoryError;
 pub(crate) use facts::is_past;
@@ -33,6 +37,7 @@ pub use keys::{Slot, Slots, add_slot, open_slots, opened_by, put_slot, remove_sl
 pub use packer::target_len;
 pub use read_ahead::ReadAhead;
 pub use reader::{Blob, BlobReader, PackContents, read_pack};
+pub use salvage::{describe_pack, salvage};
 pub use snapshots::{Filter, SnapshotInfo, Snapshots};
 pub use tree_reader::{ContentCursor, TreeCursor, TreeEntry};
 pub use verification::{Files, Verification};

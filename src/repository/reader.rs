@@ -272,7 +272,7 @@ fn decode_in_place(
 }
 
 /// Opens and decodes a sealed segment that lies alone in `stored`.
-fn decode_segment(
+pub(super) fn decode_segment(
     sealer: &Sealer,
     decoder: &mut Decoder,
     number: u32,
@@ -365,12 +365,12 @@ pub fn read_pack(
     Ok(contents)
 }
 
-enum TableError {
+pub(super) enum TableError {
     Sealed(String),
     Malformed(DecodeError),
 }
 
-fn read_table(sealer: &Sealer, bytes: &[u8]) -> Result<Vec<pack::Segment>, TableError> {
+pub(super) fn read_table(sealer: &Sealer, bytes: &[u8]) -> Result<Vec<pack::Segment>, TableError> {
     let sealed = |what: &str| {
         let what = what.to_owned();
         move |error: crate::crypto::SealError| TableError::Sealed(format!("{what}: {error}"))

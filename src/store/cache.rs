@@ -270,6 +270,12 @@ impl Store for CachedStore {
         self.inner.delete(name)
     }
 
+    fn move_new(&self, from: &ObjectName, to: &ObjectName) -> Result<(), StoreError> {
+        // What lies there is meant, not the copy of it.
+        self.copies.drop_copy(from);
+        self.inner.move_new(from, to)
+    }
+
     fn time(&self) -> Result<Timestamp, StoreError> {
         self.inner.time()
     }

@@ -91,6 +91,10 @@ impl Store for DryStore {
     fn delete(&self, _name: &ObjectName) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn move_new(&self, _from: &ObjectName, _to: &ObjectName) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Keeps its bytes until it ends: remainders of packs are read back.

@@ -24,6 +24,8 @@ pub enum Area {
     Marks,
     /// What is on its way, and what a store is tried out with. No part of the repository: no reader looks there.
     Temporary,
+    /// What a repair has taken out. No part of the repository either: only `bk repair quarantine` looks there.
+    Quarantine,
 }
 
 impl Area {
@@ -43,6 +45,7 @@ impl Area {
             Self::Facts => "facts",
             Self::Marks => "marks",
             Self::Temporary => "tmp",
+            Self::Quarantine => "quarantine",
         }
     }
 }
@@ -56,7 +59,65 @@ pub enum ObjectName {
     Pack(PackName),
     /// Anything else, by area and hash.
     Plain(Area, ObjectId),
+    /// An object in quarantine, or the note that says why it is there.
+    Quarantined(Quarantined),
 }
+
+/// The name of an object in quarantine: the one that it had, and when it came there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Quarantined {
+    area: Area,
+    hash: [u8; 32],
+    /// The nonce of a pack, the generation of a configuration; else zeros.
+    rest: [u8; 8],
+    /// When it was taken out, in seconds since 1970 by the clock of the machine that did.
+    pub seconds: i64,
+    /// Whether it is the note beside the object.
+    pub is_note: bool,
+}
+
+impl Quarantined {
+    /// The name that the object had; `None` for a name that no part of a repository has.
+    #[must_use]
+    pub fn original(&self) -> Option<ObjectName> {
+        match self.area {
+            Area::Config => {
+                let [a, b, c, d, ..] = self.rest;
+                Some(ObjectName::Config(u32::from_be_bytes([a, b, c, d]), ObjectId(self.hash)))
+            }
+            Area::Packs => Some(ObjectName::Pack(PackName { id: PackId(self.hash), nonce: self.rest })),
+            Area::Temporary | Area::Quarantine => None,
+            area => Some(ObjectName::Plain(area, ObjectId(self.hash))),
+        }
+    }
+
+    /// The name of the note beside the object.
+    #[must_use]
+    pub const fn note(self) -> ObjectName {
+        ObjectName::Quarantined(Self { is_note: true, ..self })
+    }
+
+    fn file_name(&self) -> String {
+        let original = self.original().map_or_else(String::new, |name| name.file_name());
+        let note = if self.is_note { NOTE } else { "" };
+        format!("{}-{original}-{:016x}{note}", self.area.folder(), self.seconds.cast_unsigned())
+    }
+
+    fn parse(file_name: &str) -> Option<Self> {
+        let (name, is_note) = match file_name.strip_suffix(NOTE) {
+            Some(name) => (name, true),
+            None => (file_name, false),
+        };
+        let (name, seconds) = name.rsplit_once('-')?;
+        let seconds = u64::from_be_bytes(from_hex(seconds)?).cast_signed();
+        let (folder, original) = name.split_once('-')?;
+        let area = Area::ALL.into_iter().find(|area| area.folder() == folder)?;
+        Some(Self { is_note, ..ObjectName::parse(area, original)?.quarantined(seconds)? })
+    }
+}
+
+/// End of the name of a note.
+const NOTE: &str = ".note";
 
 impl ObjectName {
     /// The folder it is in.
@@ -66,15 +127,17 @@ impl ObjectName {
             Self::Config(..) => Area::Config,
             Self::Pack(_) => Area::Packs,
             Self::Plain(area, _) => *area,
+            Self::Quarantined(_) => Area::Quarantine,
         }
     }
 
-    /// The hash that its bytes must have.
+    /// The hash that its bytes must have; of one in quarantine, should have had.
     #[must_use]
     pub const fn hash(&self) -> &[u8; 32] {
         match self {
             Self::Config(_, id) | Self::Plain(_, id) => &id.0,
             Self::Pack(name) => &name.id.0,
+            Self::Quarantined(name) => &name.hash,
         }
     }
 
@@ -85,6 +148,7 @@ impl ObjectName {
             Self::Config(generation, id) => format!("{generation:08x}-{id}"),
             Self::Pack(name) => name.to_string(),
             Self::Plain(_, id) => id.to_string(),
+            Self::Quarantined(name) => name.file_name(),
         }
     }
 
@@ -101,8 +165,26 @@ impl ObjectName {
                 let (id, nonce) = file_name.split_once('.')?;
                 Some(Self::Pack(PackName { id: id.parse::<PackId>().ok()?, nonce: from_hex(nonce)? }))
             }
+            Area::Quarantine => Quarantined::parse(file_name).map(Self::Quarantined),
             _ => Some(Self::Plain(area, file_name.parse().ok()?)),
         }
+    }
+
+    /// The name that the object gets in quarantine, taken out so many seconds after 1970; `None` when it is there.
+    #[must_use]
+    pub fn quarantined(&self, seconds: i64) -> Option<Quarantined> {
+        let mut rest = [0; 8];
+        match self {
+            Self::Config(generation, _) => {
+                for (byte, value) in rest.iter_mut().zip(generation.to_be_bytes()) {
+                    *byte = value;
+                }
+            }
+            Self::Pack(name) => rest = name.nonce,
+            Self::Plain(Area::Temporary | Area::Quarantine, _) | Self::Quarantined(_) => return None,
+            Self::Plain(..) => {}
+        }
+        Some(Quarantined { area: self.area(), hash: *self.hash(), rest, seconds, is_note: false })
     }
 }
 
@@ -129,6 +211,28 @@ mod tests {
         }
         let shown = ObjectName::Pack(pack).to_string();
         assert!(shown.starts_with("packs/cd/cdcd") && shown.ends_with(".0102030405060708"), "{shown}");
+    }
+
+    #[test]
+    fn a_name_in_quarantine_tells_the_one_before_it_and_when() {
+        let id = ObjectId([0xab; 32]);
+        let pack = PackName { id: PackId([0xcd; 32]), nonce: [1, 2, 3, 4, 5, 6, 7, 8] };
+        for name in [ObjectName::Config(17, id), ObjectName::Pack(pack), ObjectName::Plain(Area::Index, id)] {
+            for seconds in [1_800_000_000, -5] {
+                let held = name.quarantined(seconds).unwrap();
+                for held in [ObjectName::Quarantined(held), held.note()] {
+                    assert_eq!(ObjectName::parse(Area::Quarantine, &held.file_name()), Some(held));
+                    assert_eq!((held.area(), held.hash()), (Area::Quarantine, name.hash()));
+                    assert_eq!(held.quarantined(0), None);
+                }
+                assert_eq!((held.original(), held.seconds), (Some(name), seconds));
+            }
+        }
+        let held = ObjectName::Quarantined(ObjectName::Pack(pack).quarantined(255).unwrap()).to_string();
+        assert!(held.starts_with("quarantine/packs-cdcd") && held.ends_with(".0102030405060708-00000000000000ff"), "{held}");
+        for wrong in ["packs-x-00000000000000ff", "tmp-00-00000000000000ff", "packs", "index--00000000000000ff", ""] {
+            assert_eq!(ObjectName::parse(Area::Quarantine, wrong), None, "{wrong}");
+        }
     }
 
     #[test]

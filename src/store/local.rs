@@ -81,8 +81,9 @@ impl Folder {
         let folder = to.rsplit_once('/').map_or(".", |(folder, _)| folder);
         let mut result = self.rename_new(from, &to);
         if result == Err(rustix::io::Errno::NOENT) {
+            let above = folder.rsplit_once('/').map_or(".", |(above, _)| above);
             match rustix::fs::mkdirat(&self.descriptor, folder, Mode::RWXU) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => self.sync_folder(name.area().folder())?,
+                Ok(()) | Err(rustix::io::Errno::EXIST) => self.sync_folder(above)?,
                 Err(error) => return Err(self.error("make", folder, error)),
             }
             result = self.rename_new(from, &to);
@@ -282,7 +283,7 @@ impl Store for LocalStore {
         if area != Area::Packs {
             match self.list_folder(area, area.folder(), &mut listed) {
                 // Made with the first object of their kind.
-                Err(StoreError::Missing { .. }) if matches!(area, Area::Facts | Area::Marks) => {}
+                Err(StoreError::Missing { .. }) if matches!(area, Area::Facts | Area::Marks | Area::Quarantine) => {}
                 result => result?,
             }
             return Ok(listed);
@@ -311,6 +312,14 @@ impl Store for LocalStore {
             Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
             Err(error) => Err(self.folder.error("delete", &path, error)),
         }
+    }
+
+    fn move_new(&self, from: &ObjectName, to: &ObjectName) -> Result<(), StoreError> {
+        let path = from.to_string();
+        rustix::fs::statat(&self.folder.descriptor, &path, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| self.folder.error("move", &path, error))?;
+        self.folder.publish(&path, to)?;
+        self.folder.sync_folder(path.rsplit_once('/').map_or(".", |(folder, _)| folder))
     }
 
     /// An empty file needs no block: this works on a file system without room.

@@ -15,7 +15,7 @@ mod stop;
 pub use cache::CachedStore;
 pub use dry::DryStore;
 pub use error::StoreError;
-pub use layout::{Area, ObjectName};
+pub use layout::{Area, ObjectName, Quarantined};
 pub use local::LocalStore;
 pub use location::{Location, LocationError};
 pub use remote::RemoteStore;
@@ -153,6 +153,34 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As they come.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
+
+    /// Gives an object another name, which nobody has. Where there is no better way, it is read, put, read back and
+    /// compared, and only then deleted: stopped in between, it has both names.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] when there is none of the old name, [`StoreError::Exists`] when the new one is taken by
+    /// other bytes; others as they come. The object has its old name then, or both.
+    fn move_new(&self, from: &ObjectName, to: &ObjectName) -> Result<(), StoreError> {
+        let bytes = self.get(from)?;
+        match self.put_new(to, &bytes) {
+            // Most likely an earlier call that was stopped before it deleted.
+            Err(StoreError::Exists { name, location }) => {
+                if self.get(to)? != bytes {
+                    return Err(StoreError::Exists { name, location });
+                }
+            }
+            put => {
+                put?;
+                let stored = self.get(to)?;
+                if stored != bytes {
+                    let _ = self.delete(to);
+                    let (name, location, end) = (to.to_string(), self.location(), bytes.len() as u64);
+                    return Err(StoreError::Short { name, location, size: stored.len() as u64, end });
+                }
+            }
+        }
+        self.delete(from)
+    }
 
     /// The time that an object put now would get, by the store's own clock.
     ///

@@ -85,7 +85,7 @@ impl Counts {
             Area::Snapshots => &mut self.snapshots,
             Area::Facts => &mut self.facts,
             Area::Marks => &mut self.marks,
-            Area::Temporary => return,
+            Area::Temporary | Area::Quarantine => return,
         };
         *count += objects;
     }
@@ -182,7 +182,7 @@ pub(super) const fn hint(area: Area) -> &'static str {
         }
         Area::Facts => "put it back from a copy or take it out: pins and verifications that it noted are lost then",
         Area::Marks => "put it back from a copy; without one, take it out when no prune has run for three days",
-        Area::Temporary => "leave it: it is no part of the repository",
+        Area::Temporary | Area::Quarantine => "leave it: it is no part of the repository",
     }
 }
 

@@ -200,7 +200,7 @@ fn look_again(repository: &Repository, plan: &PrunePlan) -> Result<(), PruneErro
     // Forgotten meanwhile, or missing from the list?
     let facts = crate::repository::Facts::load(repository)?;
     let gone = snapshots.all.iter().filter(|info| !after.contains(&info.name));
-    match gone.into_iter().find(|info| !facts.is_forgotten(&info.id)) {
+    match gone.into_iter().find(|info| !facts.is_forgotten(&info.id) && !facts.is_set_aside(&info.id)) {
         Some(info) => Err(PruneError::Vanished(info.id)),
         None => Ok(()),
     }

@@ -181,7 +181,9 @@ impl PruneOptions<'_> {
                 return Err(PruneError::DamagedSnapshot { name: name.clone(), reason: reason.clone() });
             }
         }
-        let lost = |mark: &Mark| mark.snapshots.iter().copied().find(|id| !snapshots.knows(id) && !is_given_up(&id.0));
+        let is_explained =
+            |id: &SnapshotId| snapshots.knows(id) || snapshots.facts.is_set_aside(id) || is_given_up(&id.0);
+        let lost = |mark: &Mark| mark.snapshots.iter().copied().find(|id| !is_explained(id));
         if let Some(id) = marks.iter().find_map(|mark| lost(&mark.mark)) {
             return Err(PruneError::Vanished(id));
         }

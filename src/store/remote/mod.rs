@@ -339,7 +339,15 @@ impl Store for RemoteStore {
             let name = ObjectName::parse(area, path.rsplit_once('/').map_or(path, |(_, name)| name))?;
             // The same name in another folder is not this object.
             (name.to_string() == path).then_some((name, size, time))
-        })?;
+        });
+        let listed = match listed {
+            // Made with the first object that is put there.
+            Err(StoreError::Missing { .. }) if area == Area::Quarantine => return Ok(Vec::new()),
+            listed => listed?,
+        };
+        if listed.is_empty() && area == Area::Quarantine {
+            return Ok(Vec::new());
+        }
         // Without its folder nothing is known: the disk behind the server may be away.
         if listed.is_empty() && !self.inner.is_object_store && self.inner.length(&folder)?.is_none() {
             return Err(StoreError::Missing { name: folder, location: self.location() });

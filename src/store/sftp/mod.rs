@@ -112,7 +112,7 @@ impl Inner {
             path: self.path(&path),
             pack_folder: path
                 .rsplit_once('/')
-                .filter(|_| name.area() == Area::Packs)
+                .filter(|_| matches!(name.area(), Area::Packs | Area::Quarantine))
                 .map(|(folder, _)| self.path(folder)),
             stem: self.path(&stem),
             bytes,
@@ -206,7 +206,8 @@ impl Inner {
 /// An object on its way to the server, through as many tries as it takes.
 struct Put<'a> {
     path: String,
-    /// The folder of a pack, which may be gone. That of an area is never made again: its disk may be away.
+    /// The folder of a pack or of what is in quarantine, which may not be there. That of an area is never made again:
+    /// its disk may be away.
     pack_folder: Option<String>,
     /// Beginning of the temporary names, one a try: what an earlier one has left may still be written to.
     stem: String,
@@ -370,7 +371,10 @@ impl Store for SftpStore {
     }
 
     fn list(&self, area: Area) -> Result<Vec<Listed>, StoreError> {
-        let found = self.inner.found("list", area.folder())?;
+        let found = match self.inner.found("list", area.folder()) {
+            Err(StoreError::Missing { .. }) if area == Area::Quarantine => return Ok(Vec::new()),
+            found => found?,
+        };
         let found: Vec<(String, Found)> = if area == Area::Packs {
             let folders = found.into_iter().filter(|one| !one.is_file);
             let folders: Vec<_> = folders.map(|one| format!("{}/{}", area.folder(), one.name)).collect();

@@ -30,6 +30,7 @@ mod profile;
 mod prune;
 mod record;
 mod recovery_kit;
+mod repair;
 mod restore;
 mod restore_note;
 mod rollback;
@@ -134,6 +135,9 @@ pub enum Command {
     Accept(accept::AcceptArgs),
     Copy(copy::CopyArgs),
     Stats(stats::StatsArgs),
+    /// Put right what `bk check` has found, as far as anything still holds it
+    #[command(subcommand)]
+    Repair(repair::RepairCommand),
     /// The passwords and keys that open the repositories
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -174,6 +178,7 @@ impl Command {
             Self::Accept(args) => args.run(session),
             Self::Copy(args) => args.run(session),
             Self::Stats(args) => args.run(session),
+            Self::Repair(command) => command.run(session),
             Self::Key(command) => command.run(session),
             Self::Profile(args) => args.run(session),
             Self::Config(args) => args.run(session),

@@ -35,8 +35,7 @@ pub fn describe_pack(repository: &Repository, name: &PackName, size: u64) -> Res
     let store = repository.store();
     let (mut head, mut tail) = (Vec::new(), Vec::new());
     store.get_range(&object, 0, size.min(HEAD_LEN), &mut head)?;
-    let header =
-        Header::decode(&head).map_err(|source| RepositoryError::Malformed { name: shown.clone(), source })?;
+    let header = Header::decode(&head).map_err(|source| RepositoryError::Malformed { name: shown.clone(), source })?;
     PackKind::of(&header).ok_or_else(|| malformed("it is not a pack"))?;
     let sealer = sealer(repository, &header, &shown)?;
     let tail_at = size.saturating_sub(TAIL_LEN);
@@ -79,9 +78,8 @@ fn table_place(sealer: &Sealer, tail: &[u8], size: u64) -> Result<(u64, u64), Ta
 }
 
 fn open_table(sealer: &Sealer, sealed: &mut [u8]) -> Result<Vec<Segment>, TableError> {
-    let table = sealer
-        .unseal(pack::TABLE_NUMBER, sealed)
-        .map_err(|error| TableError::Sealed(format!("the table: {error}")))?;
+    let table =
+        sealer.unseal(pack::TABLE_NUMBER, sealed).map_err(|error| TableError::Sealed(format!("the table: {error}")))?;
     let mut reader = Reader::new(table);
     let segments = pack::decode_table(&mut reader).and_then(|segments| reader.end().map(|()| segments));
     segments.map_err(TableError::Malformed)

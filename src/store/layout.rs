@@ -229,7 +229,10 @@ mod tests {
             }
         }
         let held = ObjectName::Quarantined(ObjectName::Pack(pack).quarantined(255).unwrap()).to_string();
-        assert!(held.starts_with("quarantine/packs-cdcd") && held.ends_with(".0102030405060708-00000000000000ff"), "{held}");
+        assert!(
+            held.starts_with("quarantine/packs-cdcd") && held.ends_with(".0102030405060708-00000000000000ff"),
+            "{held}"
+        );
         for wrong in ["packs-x-00000000000000ff", "tmp-00-00000000000000ff", "packs", "index--00000000000000ff", ""] {
             assert_eq!(ObjectName::parse(Area::Quarantine, wrong), None, "{wrong}");
         }

@@ -4,6 +4,7 @@ use crate::destination::DestinationError;
 use crate::metrics::MetricsError;
 use crate::operation::copy::CopyError;
 use crate::operation::prune::PruneError;
+use crate::operation::repair::RepairError;
 use crate::profile::ConfigError;
 use crate::repository::RepositoryError;
 use crate::source::command::CommandError;
@@ -206,6 +207,18 @@ impl From<PruneError> for Failure {
             PruneError::Repository(error) => error.into(),
             error @ PruneError::Paused { .. } => Self::of(Exit::Anomaly, &error, hint),
             error @ PruneError::Unsteady => Self::of(Exit::Failed, &error, hint),
+            error => Self::of(Exit::Damage, &error, hint),
+        }
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        let hint = error.hint();
+        match error {
+            RepairError::Repository(error) => error.into(),
+            error @ RepairError::NoSuch { .. } => Self::of(Exit::Usage, &error, hint),
+            error @ RepairError::Moved => Self::of(Exit::Failed, &error, hint),
             error => Self::of(Exit::Damage, &error, hint),
         }
     }

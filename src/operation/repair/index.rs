@@ -125,7 +125,8 @@ fn damaged(name: &PackName, reason: String) -> Damaged {
 
 /// A marked pack is left out unless it holds what no other pack does.
 fn needed_strays(survey: &Survey, strays: Vec<IndexedPack>, left: &mut u64) -> Vec<IndexedPack> {
-    let (marked, mut needed): (Vec<_>, Vec<_>) = strays.into_iter().partition(|pack| survey.marked.contains(&pack.name));
+    let (marked, mut needed): (Vec<_>, Vec<_>) =
+        strays.into_iter().partition(|pack| survey.marked.contains(&pack.name));
     if marked.is_empty() {
         return needed;
     }

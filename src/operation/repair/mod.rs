@@ -69,7 +69,9 @@ pub enum RepairError {
     #[error("{0}")]
     Repository(#[from] RepositoryError),
     /// What a prune is about to delete is not known.
-    #[error("nothing is repaired: {name} is damaged, and which packs a prune is going to delete is not known: {reason}")]
+    #[error(
+        "nothing is repaired: {name} is damaged, and which packs a prune is going to delete is not known: {reason}"
+    )]
     DamagedMark {
         /// The mark.
         name: String,

@@ -129,10 +129,12 @@ pub fn plan(
         return Err(RepairError::IndexFirst(format!("{} is damaged", broken.name)));
     }
     let is_wanted = |name: &PackName| wanted.is_empty() || wanted.iter().any(|prefix| prefix.matches(&name.id.0));
-    let chosen: Vec<_> = survey.stored.iter().map(|(name, size)| (*name, *size)).filter(|(name, _)| is_wanted(name)).collect();
-    if let Some(unknown) = wanted.iter().find(|prefix| {
-        !survey.stored.keys().chain(survey.described.keys()).any(|name| prefix.matches(&name.id.0))
-    }) {
+    let chosen: Vec<_> =
+        survey.stored.iter().map(|(name, size)| (*name, *size)).filter(|(name, _)| is_wanted(name)).collect();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|prefix| !survey.stored.keys().chain(survey.described.keys()).any(|name| prefix.matches(&name.id.0)))
+    {
         let message = format!("no pack of {} begins with {unknown}", repository.location());
         return Err(RepairError::NoSuch { message, hint: "see `bk check --read-data` for the names of damaged packs" });
     }
@@ -279,16 +281,8 @@ fn cases(
     let gone = gone.map(|name| (*name, "it is gone".to_owned()));
     for (name, reason) in bad.iter().map(|(name, reason)| (*name, reason.clone())).chain(gone) {
         let stored_bytes = survey.stored.get(&name).copied();
-        let mut case = PackCase {
-            name,
-            stored_bytes,
-            reason,
-            whole_from: None,
-            elsewhere: 0,
-            salvaged: 0,
-            fetched: 0,
-            lost: 0,
-        };
+        let mut case =
+            PackCase { name, stored_bytes, reason, whole_from: None, elsewhere: 0, salvaged: 0, fetched: 0, lost: 0 };
         let known = survey.described.get(&name);
         let (mut wanted, mut all) = (0_u64, 0_u64);
         for (id, kind, length) in known.into_iter().flat_map(blobs) {
@@ -528,7 +522,9 @@ fn bring_blobs(
         match blob {
             Ok(blob) => add(*kind, *id, &blob)?,
             // It is named among what is lost.
-            Err(error) if is_lost(&error) => tools.progress.warn(&format!("blob {} is lost there too: {error}", id.short())),
+            Err(error) if is_lost(&error) => {
+                tools.progress.warn(&format!("blob {} is lost there too: {error}", id.short()))
+            }
             Err(error) => return Err(error),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{RepairError, Tools};
 use crate::clock::Clock;
 use crate::id::{IdPrefix, SHORT_DIGITS};
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::Repository;
 use crate::store::{Area, ObjectName, Quarantined, StoreError};
 
 /// First line of a note.
@@ -101,7 +101,9 @@ pub fn find<'a>(all: &'a [Held], text: &str) -> Result<&'a Held, RepairError> {
     let hint = "see `bk repair quarantine` for the names";
     match (meant.next(), meant.next()) {
         (Some(one), None) => Ok(one),
-        (None, _) => Err(RepairError::NoSuch { message: format!("there is nothing called `{text}` in quarantine"), hint }),
+        (None, _) => {
+            Err(RepairError::NoSuch { message: format!("there is nothing called `{text}` in quarantine"), hint })
+        }
         _ => Err(RepairError::NoSuch {
             message: format!("more than one object in quarantine is called `{text}`"),
             hint: "type its whole name, as `bk repair quarantine` shows it",
@@ -127,7 +129,7 @@ pub fn put_back(repository: &Repository, held: &Held) -> Result<(), RepairError>
 pub fn remove(repository: &Repository, all: &[Held], tools: &Tools<'_>) -> Result<(), RepairError> {
     repository.check_prunable()?;
     for one in all {
-        tools.go_on().map_err(RepositoryError::from)?;
+        tools.go_on()?;
         repository.store().delete(&ObjectName::Quarantined(one.name))?;
         repository.store().delete(&one.name.note())?;
     }

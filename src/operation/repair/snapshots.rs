@@ -338,11 +338,8 @@ fn changes(
     let index = Index::of_packs(survey.described.values().filter(|pack| survey.is_present(&pack.name)).cloned());
     let mut mender = Mender::new(repository.keys().identifier(), Stored::new(repository, survey, &index, None)?);
     let mended = mend_all(repository, &mut mender, snapshots, tools)?;
-    let changes = mended.into_iter().map(|(info, mended)| Change {
-        info,
-        remains: !mended.roots.is_empty(),
-        lost: mended.lost,
-    });
+    let changes =
+        mended.into_iter().map(|(info, mended)| Change { info, remains: !mended.roots.is_empty(), lost: mended.lost });
     Ok((changes.collect(), mender.lost_blobs))
 }
 

@@ -12,7 +12,8 @@ use crate::format::snapshot::{MAX_PROBLEMS, Outcome, Problem, Snapshot};
 use crate::id::{RunId, SnapshotId};
 use crate::operation::copy::{CopyError, CopyStats, copy};
 use crate::repository::{
-    Commit, Facts, Index, Purpose, Repository, RepositoryError, SnapshotInfo, Snapshots, Writer, add_facts, until_detail,
+    Commit, Facts, Index, Purpose, Repository, RepositoryError, SnapshotInfo, Snapshots, Writer, add_facts,
+    until_detail,
 };
 use crate::retention::Pin;
 

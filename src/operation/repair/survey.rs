@@ -4,10 +4,9 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{RepairError, Tools, is_lost, reason, twice};
+use crate::format::Kind;
 use crate::format::index_file::{IndexedPack, PackName};
 use crate::format::mark::Mark;
-use crate::format::node::Timestamp;
-use crate::format::Kind;
 use crate::id::RunId;
 use crate::repository::{Repository, RepositoryError, read_index_object};
 use crate::store::{Area, ObjectName};
@@ -15,9 +14,7 @@ use crate::store::{Area, ObjectName};
 /// An index object that can be read.
 pub(super) struct Object {
     pub(super) name: ObjectName,
-    pub(super) size: u64,
     pub(super) run: RunId,
-    pub(super) time: Timestamp,
     pub(super) packs: Vec<PackName>,
 }
 
@@ -25,7 +22,6 @@ pub(super) struct Object {
 #[derive(Debug, Clone)]
 pub(super) struct Broken {
     pub(super) name: ObjectName,
-    pub(super) size: u64,
     pub(super) reason: String,
 }
 
@@ -33,7 +29,7 @@ pub(super) struct Broken {
 pub(super) struct Survey {
     /// Packs that a prune has marked.
     pub(super) marked: HashSet<PackName>,
-    /// Ids of all snapshots that marks name.
+    /// The marks themselves.
     pub(super) marks: Vec<Mark>,
     pub(super) objects: Vec<Object>,
     pub(super) broken: Vec<Broken>,
@@ -83,8 +79,7 @@ impl Survey {
             match twice(|| read_index_object(repository, &listed.name)) {
                 Ok(file) => {
                     let packs = file.packs.iter().map(|pack| pack.name).collect();
-                    let (name, size) = (listed.name, listed.size);
-                    survey.objects.push(Object { name, size, run: file.run, time: file.time, packs });
+                    survey.objects.push(Object { name: listed.name, run: file.run, packs });
                     for pack in file.packs {
                         survey.described.entry(pack.name).or_insert(pack);
                     }
@@ -92,7 +87,7 @@ impl Survey {
                 // Compacted since the list was made.
                 Err(RepositoryError::Store(error)) if error.is_missing() => {}
                 Err(error) if is_lost(&error) => {
-                    survey.broken.push(Broken { name: listed.name, size: listed.size, reason: reason(&error) });
+                    survey.broken.push(Broken { name: listed.name, reason: reason(&error) });
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -10,6 +10,7 @@ mod past;
 mod profile;
 mod prune;
 mod readme;
+mod repair;
 mod restore;
 mod secrets;
 

@@ -81,6 +81,7 @@ pub fn every_claim_holds(store: &dyn Store, exclusive: Names) {
     many_threads_use_it_at_once(store);
     its_time_is_that_of_its_lists(store);
     cleaning_takes_nothing_that_is_used(store);
+    what_is_moved_is_whole_under_its_new_name_alone(store);
     trying_it_out_finds_nothing_wrong_and_leaves_nothing(store);
 }
 
@@ -242,6 +243,28 @@ fn cleaning_takes_nothing_that_is_used(store: &dyn Store) {
     let pack = name(Area::Packs, &large);
     upload.finish(&pack).unwrap();
     assert!(store.get(&pack).unwrap() == large && store.get(&own).unwrap() == bytes);
+}
+
+fn what_is_moved_is_whole_under_its_new_name_alone(store: &dyn Store) {
+    assert!(store.list(Area::Quarantine).unwrap().is_empty(), "there is no such folder yet");
+    for area in Area::ALL {
+        let (own, bytes) = put(store, area, 3000);
+        let held = own.quarantined(1_800_000_000).unwrap();
+        let there = ObjectName::Quarantined(held);
+        store.put_new(&held.note(), b"why").unwrap();
+        store.move_new(&own, &there).unwrap();
+        assert_eq!(store.stat(&own).unwrap(), None, "{own}");
+        assert!(!names(store, area).contains(&own) && store.get(&there).unwrap() == bytes);
+        assert_eq!(names(store, Area::Quarantine), BTreeSet::from([there, held.note()]));
+        assert!(matches!(store.move_new(&own, &there), Err(StoreError::Missing { .. })));
+        store.move_new(&there, &own).unwrap();
+        assert!(store.get(&own).unwrap() == bytes && names(store, area).contains(&own));
+        store.delete(&held.note()).unwrap();
+        assert!(store.list(Area::Quarantine).unwrap().is_empty());
+        if area == Area::Config {
+            store.delete(&own).unwrap();
+        }
+    }
 }
 
 fn trying_it_out_finds_nothing_wrong_and_leaves_nothing(store: &dyn Store) {

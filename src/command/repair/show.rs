@@ -93,7 +93,7 @@ pub(super) fn index_plan(work: &Work<'_>, plan: &IndexPlan) {
             "message_type": "plan", "repository": work.opened.name, "repair": "index",
             "damaged": damaged_json(&plan.damaged), "replaced": plan.replaced, "packs": plan.packs.len(),
             "blobs": plan.blobs, "unreadable": damaged_json(&plan.unreadable), "left_marked": plan.left_marked,
-            "gone": plan.gone,
+            "gone": plan.gone, "left_unfinished": plan.left_unfinished,
         }));
         return;
     }
@@ -119,6 +119,10 @@ pub(super) fn index_plan(work: &Work<'_>, plan: &IndexPlan) {
     if plan.left_marked > 0 {
         let packs = count(plan.left_marked, "pack is", "packs are");
         screen.note(&format!("{packs} marked by a prune and left out: others hold all that they do"));
+    }
+    if plan.left_unfinished > 0 {
+        let objects = count(plan.left_unfinished, "index object", "index objects");
+        screen.note(&format!("{objects} of runs without a snapshot left as they are: such a run may still go on"));
     }
     if plan.gone > 0 && !plan.is_empty() {
         let packs = count(plan.gone, "pack that is gone", "packs that are gone");
@@ -205,7 +209,7 @@ pub(super) fn packs_plan(work: &Work<'_>, plan: &PacksPlan, siblings: &[Sibling]
     if plan.more_blobs > 0 {
         screen.line(&format!("{} in no pack that is known, fetched", count(plan.more_blobs, "blob", "blobs")));
     }
-    lost(work, &plan.affected, "lost, and stay so");
+    lost(work, &plan.affected, "lost for good here");
     if plan.is_empty() && !plan.affected.is_empty() {
         screen.line("no pack can be repaired; next: `bk backup`, then `bk repair snapshots`");
     }
@@ -222,13 +226,15 @@ pub(super) fn packs_done(work: &Work<'_>, stats: &PacksStats) {
         }));
         return;
     }
-    screen.line(&format!(
-        "{} put and read back, {} of them as they are in a sibling: {}, {}",
-        count(stats.new_packs, "pack", "packs"),
-        stats.whole_packs,
-        count(stats.blobs, "blob", "blobs"),
-        ByteSize(stats.stored_bytes),
-    ));
+    let whole = match stats.whole_packs {
+        0 => String::new(),
+        packs => format!(", {packs} of them as they are in a sibling"),
+    };
+    let (blobs, size) = (count(stats.blobs, "blob", "blobs"), ByteSize(stats.stored_bytes));
+    screen.line(&match count(stats.new_packs, "pack", "packs") {
+        _ if stats.new_packs == 0 => "nothing was left to be stored anew".to_owned(),
+        packs => format!("{packs} put and read back{whole}: {blobs}, {size}"),
+    });
     taken_out(work, stats.taken_out);
     if stats.affected.is_empty() {
         screen.line("all is there again; next: `bk check --read-data`");

@@ -14,7 +14,7 @@ const GRACE_WITHOUT_TIMES: Duration = Duration::from_secs(72 * 3600);
 /// When nothing was stored for longer, the clock of the store may have jumped.
 const SILENCE: Duration = Duration::from_secs(10 * 24 * 3600);
 /// Packs of a run that put no snapshot are kept so long after its last index object.
-pub(super) const RUN_LIVES: Duration = Duration::from_secs(14 * 24 * 3600);
+pub const RUN_LIVES: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// Whether at least `age` lies between two times.
 pub(super) fn is_older(then: Timestamp, now: Timestamp, age: Duration) -> bool {

@@ -14,7 +14,7 @@ mod view;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use act::{PruneStats, apply};
-pub use ages::GRACE;
+pub use ages::{GRACE, RUN_LIVES};
 pub use plan::{Amount, PrunePlan, Requests, plan};
 
 use view::StoredMark;
@@ -143,9 +143,9 @@ impl PruneError {
             }
             Self::DamagedSnapshot { name, .. } => {
                 let id: String = name.rsplit('/').next().unwrap_or_default().chars().take(12).collect();
-                format!("put it back from a copy, or give it up with `bk prune --ignore-damaged {id}`")
+                format!("run `bk repair snapshots`, or give it up with `bk prune --ignore-damaged {id}`")
             }
-            Self::DamagedIndex { .. } => "put it back from a copy; backups and restores go on meanwhile".to_owned(),
+            Self::DamagedIndex { .. } => "run `bk repair index`; backups and restores go on meanwhile".to_owned(),
             Self::Vanished(id) => format!(
                 "run `bk check`; if the snapshot is really lost, give it up with `bk prune --ignore-damaged {}`",
                 id.short()

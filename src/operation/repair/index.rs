@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::quarantine::take_out;
 use super::survey::Survey;
-use super::{Damaged, RepairError, Tools, is_lost, reason, twice};
+use super::{Damaged, RepairError, Tools, is_lost, is_of_other_epoch, reason, twice};
 use crate::format::index_file::{IndexFile, IndexedPack, PackName};
 use crate::id::{BlobId, RunId};
-use crate::repository::{BLOBS_PER_OBJECT, Repository, RepositoryError, describe_pack, put_index_object};
+use crate::operation::prune::RUN_LIVES;
+use crate::repository::{BLOBS_PER_OBJECT, Repository, RepositoryError, Snapshots, describe_pack, put_index_object};
 use crate::store::ObjectName;
 
 /// What is made again.
@@ -37,6 +38,8 @@ pub struct IndexPlan {
     pub unreadable: Vec<Damaged>,
     /// Marked packs that stay without an index object: other packs hold all that they do.
     pub left_marked: u64,
+    /// Index objects of runs without a snapshot that may still go on, which are left as they are.
+    pub left_unfinished: u64,
     /// Packs that the index describes and the store does not list: what is said of them stays.
     pub gone: u64,
     /// By the run that the new index objects name; none for a run of their own.
@@ -87,6 +90,7 @@ pub(super) fn of_survey(
         blobs: 0,
         unreadable: Vec::new(),
         left_marked: 0,
+        left_unfinished: 0,
         gone: survey.described.keys().filter(|name| !survey.stored.contains_key(name)).count() as u64,
         groups: BTreeMap::new(),
         retired: Vec::new(),
@@ -104,7 +108,9 @@ pub(super) fn of_survey(
         match twice(|| describe_pack(repository, &name, size)) {
             Ok(pack) => strays.push(pack),
             Err(RepositoryError::Store(error)) if error.is_missing() => {}
-            Err(error) if is_lost(&error) => plan.unreadable.push(damaged(&name, reason(&error))),
+            Err(error) if is_lost(&error) || is_of_other_epoch(&error) => {
+                plan.unreadable.push(damaged(&name, reason(&error)));
+            }
             Err(error) => return Err(error.into()),
         }
         tools.progress.advance(1, 0);
@@ -158,17 +164,27 @@ impl IndexPlan {
         self.groups.entry(run).or_default().push(pack);
     }
 
-    /// Makes everything again. What cannot be read from a pack, or is gone, stays as it was said; so do the runs, by which
+    /// Makes everything again that a prune might join, too. What cannot be read from a pack, or is gone, stays as it was said; so do the runs, by which
     /// a prune knows what is unfinished.
     fn rebuild(&mut self, repository: &Repository, survey: &Survey, tools: &Tools<'_>) -> Result<(), RepairError> {
+        let snapshots = Snapshots::load(repository)?;
+        let mut finished: HashSet<RunId> = snapshots.all.iter().map(|info| info.snapshot.run).collect();
+        finished.extend(snapshots.facts.forgotten_runs());
+        finished.insert(RunId([0; 16]));
+        let old = tools.clock.wall().seconds.saturating_sub(RUN_LIVES.as_secs().cast_signed());
         let mut runs: BTreeMap<PackName, RunId> = BTreeMap::new();
         for object in &survey.objects {
+            // Its writer may just be looking whether it is there.
+            if !finished.contains(&object.run) && object.time.seconds > old {
+                self.left_unfinished += 1;
+                continue;
+            }
             runs.extend(object.packs.iter().map(|name| (*name, object.run)));
             self.retired.push((object.name, "the whole index was made anew".to_owned()));
+            self.replaced += 1;
         }
-        self.replaced = survey.objects.len() as u64;
         tools.progress.total(survey.described.len() as u64, 0);
-        for (name, known) in &survey.described {
+        for (name, known) in survey.described.iter().filter(|(name, _)| runs.contains_key(name)) {
             tools.go_on()?;
             let own = match survey.stored.get(name) {
                 Some(size) => match twice(|| describe_pack(repository, name, *size)) {
@@ -179,7 +195,7 @@ impl IndexPlan {
                         known.clone()
                     }
                     Err(RepositoryError::Store(error)) if error.is_missing() => known.clone(),
-                    Err(error) if is_lost(&error) => {
+                    Err(error) if is_lost(&error) || is_of_other_epoch(&error) => {
                         self.unreadable.push(damaged(name, reason(&error)));
                         known.clone()
                     }

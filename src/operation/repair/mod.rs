@@ -147,6 +147,11 @@ fn is_lost(error: &RepositoryError) -> bool {
     }
 }
 
+/// Whether an object says that it is sealed under a key epoch that was not opened.
+const fn is_of_other_epoch(error: &RepositoryError) -> bool {
+    matches!(error, RepositoryError::Object { source: crate::format::object::ObjectError::Epoch(_), .. })
+}
+
 /// What an error says of its object, without the object's name.
 fn reason(error: &RepositoryError) -> String {
     match error {

@@ -14,7 +14,7 @@ use super::quarantine::take_out;
 use super::sibling::Sibling;
 use super::snapshots::affected_now;
 use super::survey::{Survey, read_marks};
-use super::{Affected, RepairError, Tools, index, is_lost, reason};
+use super::{Affected, RepairError, Tools, index, is_lost, is_of_other_epoch, reason};
 use crate::compress::Decoder;
 use crate::format::index_file::{IndexedPack, PackName};
 use crate::format::node::Part;
@@ -124,6 +124,8 @@ pub fn plan(
     siblings: &[Sibling],
     tools: &Tools<'_>,
 ) -> Result<PacksPlan, RepairError> {
+    // Before the index: what a snapshot needs was indexed before it.
+    let snapshots = Snapshots::load(repository)?;
     let survey = Survey::of(repository, tools)?;
     if let Some(broken) = survey.broken.first() {
         return Err(RepairError::IndexFirst(format!("{} is damaged", broken.name)));
@@ -158,7 +160,6 @@ pub fn plan(
         })?;
     }
     let holdings = Everywhere::new(repository, [&good, &marked], &salvaged, siblings)?;
-    let snapshots = Snapshots::load(repository)?;
     let (affected, lost, mut everywhere) = walk(repository, holdings, &snapshots, tools)?;
     if !lost.is_empty() && index::of_survey(repository, &survey, index::Extent::Missing, tools)?.brings(&lost) {
         return Err(RepairError::IndexFirst("packs that no index object describes hold what seems lost".to_owned()));
@@ -256,6 +257,7 @@ fn judge(
         Ok(contents) => contents,
         Err(RepositoryError::Store(error)) if error.is_missing() => return Ok(None),
         Err(error) if is_lost(&error) => return Ok(Some(reason(&error))),
+        Err(error) if is_of_other_epoch(&error) => return judge_name(repository, name),
         Err(error) => return Err(error),
     };
     Ok(match (contents.problems.first(), known) {
@@ -266,6 +268,13 @@ fn judge(
         }
         _ => None,
     })
+}
+
+/// Of a pack that says it is sealed under another key epoch only the name can be compared with the bytes.
+fn judge_name(repository: &Repository, name: &PackName) -> Result<Option<String>, RepositoryError> {
+    let bytes = repository.store().get(&ObjectName::Pack(*name))?;
+    let fits = *blake3::hash(&bytes).as_bytes() == name.id.0;
+    Ok((!fits).then(|| "its bytes do not match its name".to_owned()))
 }
 
 /// What becomes of each pack that is damaged, or gone and needed.

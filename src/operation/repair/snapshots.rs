@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::mend::{Holdings, Lost, Mended, Mender};
 use super::sibling::Sibling;
 use super::survey::Survey;
-use super::{Affected, Damaged, RepairError, Tools, index, is_lost, reason, twice};
+use super::{Affected, Damaged, RepairError, Tools, index, is_lost, is_of_other_epoch, reason, twice};
 use crate::format::config::Config;
 use crate::format::key_slot::KeySlot;
 use crate::format::node::Part;
@@ -80,11 +80,12 @@ impl SnapshotsPlan {
 /// # Errors
 /// [`RepairError`]; [`RepairError::IndexFirst`] and [`RepairError::PacksFirst`] when something that seems lost is not.
 pub fn plan(repository: &Repository, siblings: &[Sibling], tools: &Tools<'_>) -> Result<SnapshotsPlan, RepairError> {
+    // Before the index: what a snapshot needs was indexed before it.
+    let snapshots = Snapshots::load(repository)?;
     let survey = Survey::of(repository, tools)?;
     if let Some(broken) = survey.broken.first() {
         return Err(RepairError::IndexFirst(format!("{} is damaged", broken.name)));
     }
-    let snapshots = Snapshots::load(repository)?;
     let mut plan = SnapshotsPlan {
         damaged: Vec::new(),
         returning: Vec::new(),
@@ -197,6 +198,7 @@ fn for_you(repository: &Repository) -> Result<Vec<ForYou>, RepairError> {
                     let damaged = Damaged { name: listed.name.to_string(), reason: reason(&error) };
                     all.push(ForYou { damaged, hint });
                 }
+                Err(error) if is_of_other_epoch(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -366,7 +368,8 @@ fn mend_all(
 
 /// What of the snapshots of a repository cannot be restored now.
 pub(super) fn affected_now(repository: &Repository, tools: &Tools<'_>) -> Result<Vec<Affected>, RepairError> {
+    let snapshots = Snapshots::load(repository)?;
     let survey = Survey::of(repository, tools)?;
-    let (changes, _) = changes(repository, &survey, &Snapshots::load(repository)?, tools)?;
+    let (changes, _) = changes(repository, &survey, &snapshots, tools)?;
     Ok(changes.into_iter().map(|change| Affected { id: change.info.id, lost: change.lost }).collect())
 }

@@ -108,8 +108,8 @@ fn replace(
     tools: &Tools<'_>,
     stats: &mut SnapshotsStats,
 ) -> Result<(), RepairError> {
-    let survey = Survey::of(repository, tools)?;
     let snapshots = Snapshots::load(repository)?;
+    let survey = Survey::of(repository, tools)?;
     let index = Index::load(repository, Purpose::Write, tools.clock)?;
     let run = RunId(crate::crypto::random().map_err(RepositoryError::from)?);
     let writer = Writer::new(repository, &index, run, tools.clock, tools.threads)?;
@@ -123,13 +123,12 @@ fn replace(
             continue;
         }
         stats.lost_entries += mended.lost.len() as u64;
-        let new = (!mended.roots.is_empty()).then(|| stands_for(info, &mended));
         let mut facts = Vec::new();
         let mut by = None;
-        if let Some(new) = new {
-            let id = repository.keys().identifier().snapshot(&new.encode());
+        if !mended.roots.is_empty() {
+            let (new, id) = stand_in(repository, &snapshots, info, &mended);
             // An earlier repair was stopped after it had put it.
-            if !snapshots.knows(&id) {
+            if !snapshots.all.iter().any(|known| known.id == id) {
                 Commit { repository, index: &index, clock: tools.clock }.put(&writer, &new)?;
             }
             facts.extend(carried(info, id, &snapshots.facts, tools));
@@ -175,7 +174,28 @@ fn mend(
     Ok(all)
 }
 
-/// The snapshot that stands for one of which something is lost. The same loss gives the same snapshot.
+/// The snapshot that stands for one of which something is lost. The same loss gives the same snapshot, so that it is not
+/// put twice; but never one that is forgotten, as is noted of one of which the answer was lost.
+fn stand_in(
+    repository: &Repository,
+    snapshots: &Snapshots,
+    info: &SnapshotInfo,
+    mended: &Mended,
+) -> (Snapshot, SnapshotId) {
+    let mut new = stands_for(info, mended);
+    let description = new.description.clone().unwrap_or_default();
+    for attempt in 2_u32.. {
+        let id = repository.keys().identifier().snapshot(&new.encode());
+        if !snapshots.facts.is_forgotten(&id) {
+            return (new, id);
+        }
+        new.description = Some(format!("{description} ({attempt})"));
+    }
+    let id = repository.keys().identifier().snapshot(&new.encode());
+    (new, id)
+}
+
+/// All that is left of a snapshot, as one.
 fn stands_for(info: &SnapshotInfo, mended: &Mended) -> Snapshot {
     let old = &info.snapshot;
     let problem = |lost: &Lost| Problem {

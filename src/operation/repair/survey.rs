@@ -7,6 +7,7 @@ use super::{RepairError, Tools, is_lost, reason, twice};
 use crate::format::Kind;
 use crate::format::index_file::{IndexedPack, PackName};
 use crate::format::mark::Mark;
+use crate::format::node::Timestamp;
 use crate::id::RunId;
 use crate::repository::{Repository, RepositoryError, read_index_object};
 use crate::store::{Area, ObjectName};
@@ -15,6 +16,8 @@ use crate::store::{Area, ObjectName};
 pub(super) struct Object {
     pub(super) name: ObjectName,
     pub(super) run: RunId,
+    /// When it was written, by the clock of the machine that did.
+    pub(super) time: Timestamp,
     pub(super) packs: Vec<PackName>,
 }
 
@@ -79,7 +82,7 @@ impl Survey {
             match twice(|| read_index_object(repository, &listed.name)) {
                 Ok(file) => {
                     let packs = file.packs.iter().map(|pack| pack.name).collect();
-                    survey.objects.push(Object { name: listed.name, run: file.run, packs });
+                    survey.objects.push(Object { name: listed.name, run: file.run, time: file.time, packs });
                     for pack in file.packs {
                         survey.described.entry(pack.name).or_insert(pack);
                     }

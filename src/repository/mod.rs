@@ -37,7 +37,7 @@ pub use keys::{Slot, Slots, add_slot, open_slots, opened_by, put_slot, remove_sl
 pub use packer::target_len;
 pub use read_ahead::ReadAhead;
 pub use reader::{Blob, BlobReader, PackContents, read_pack};
-pub use salvage::{describe_pack, salvage};
+pub use salvage::{TakeBlob, describe_pack, salvage};
 pub use snapshots::{Filter, SnapshotInfo, Snapshots};
 pub use tree_reader::{ContentCursor, TreeCursor, TreeEntry};
 pub use verification::{Files, Verification};

@@ -85,6 +85,9 @@ fn open_table(sealer: &Sealer, sealed: &mut [u8]) -> Result<Vec<Segment>, TableE
     segments.map_err(TableError::Malformed)
 }
 
+/// Hears of a blob: what its pack holds, its id, its bytes.
+pub type TakeBlob<'t> = dyn FnMut(PackKind, BlobId, &[u8]) -> Result<(), RepositoryError> + 't;
+
 /// Hands every blob of a damaged pack that is still what its id says to `take`: found by the pack's own table, and by
 /// what the index says of it. A blob may come twice.
 ///
@@ -95,7 +98,7 @@ pub fn salvage(
     name: &PackName,
     described: Option<&IndexedPack>,
     decoder: &mut Decoder,
-    take: &mut dyn FnMut(PackKind, BlobId, &[u8]) -> Result<(), RepositoryError>,
+    take: &mut TakeBlob<'_>,
 ) -> Result<(), RepositoryError> {
     let bytes = match repository.store().get(&ObjectName::Pack(*name)) {
         Err(error) if is_unreadable(&error) => return Ok(()),
@@ -131,7 +134,7 @@ fn open_segments(
     header: &Header,
     segments: &[Segment],
     decoder: &mut Decoder,
-    take: &mut dyn FnMut(PackKind, BlobId, &[u8]) -> Result<(), RepositoryError>,
+    take: &mut TakeBlob<'_>,
 ) -> Result<(), RepositoryError> {
     let (Some(kind), Ok(sealer)) = (PackKind::of(header), sealer(repository, header, "")) else { return Ok(()) };
     let identifier = repository.keys().identifier();

@@ -72,7 +72,7 @@ pub(super) struct Mended {
 
 enum Kept {
     AsItIs,
-    Changed(Node),
+    Changed(Box<Node>),
     Lost,
 }
 
@@ -123,7 +123,7 @@ impl<'a, H: Holdings> Mender<'a, H> {
             let mut path = root.path.clone();
             let mut node = match self.node(&root.node, &path)? {
                 Kept::AsItIs => root.node.clone(),
-                Kept::Changed(node) => node,
+                Kept::Changed(node) => *node,
                 Kept::Lost => continue,
             };
             if let NodeKind::Directory { tree } = &mut node.kind {
@@ -162,7 +162,7 @@ impl<'a, H: Holdings> Mender<'a, H> {
                     Kept::Changed(node) => {
                         level.is_whole = false;
                         let encoded = encode_node(&node);
-                        (node, encoded)
+                        (*node, encoded)
                     }
                     Kept::Lost => {
                         level.is_whole = false;
@@ -279,7 +279,7 @@ impl<'a, H: Holdings> Mender<'a, H> {
             return Ok(Kept::AsItIs);
         }
         self.lose(path, Loss::Attribute);
-        let mut node = node.clone();
+        let mut node = Box::new(node.clone());
         node.metadata.xattrs = kept;
         Ok(Kept::Changed(node))
     }

@@ -147,18 +147,7 @@ pub fn plan(
         Index::of_packs(packs.filter(|pack| survey.marked.contains(&pack.name) == marked).cloned())
     };
     let (good, marked) = (of(false), of(true));
-    let mut salvaged = Salvaged::default();
-    let mut decoder = Decoder::new().map_err(RepositoryError::from)?;
-    for name in bad.keys() {
-        tools.go_on()?;
-        salvage(repository, name, survey.described.get(name), &mut decoder, &mut |kind, id, blob| {
-            match kind {
-                PackKind::Data => drop(salvaged.data.insert(id)),
-                PackKind::Tree => drop(salvaged.trees.insert(id, blob.to_vec())),
-            }
-            Ok(())
-        })?;
-    }
+    let salvaged = salvage_all(repository, &survey, bad.keys(), tools)?;
     let holdings = Everywhere::new(repository, [&good, &marked], &salvaged, siblings)?;
     let (affected, lost, mut everywhere) = walk(repository, holdings, &snapshots, tools)?;
     if !lost.is_empty() && index::of_survey(repository, &survey, index::Extent::Missing, tools)?.brings(&lost) {
@@ -180,6 +169,28 @@ pub fn plan(
         good,
         marked,
     })
+}
+
+/// What damaged packs still hold.
+fn salvage_all<'p>(
+    repository: &Repository,
+    survey: &Survey,
+    bad: impl Iterator<Item = &'p PackName>,
+    tools: &Tools<'_>,
+) -> Result<Salvaged, RepositoryError> {
+    let mut salvaged = Salvaged::default();
+    let mut decoder = Decoder::new()?;
+    for name in bad {
+        tools.go_on()?;
+        salvage(repository, name, survey.described.get(name), &mut decoder, &mut |kind, id, blob| {
+            match kind {
+                PackKind::Data => drop(salvaged.data.insert(id)),
+                PackKind::Tree => drop(salvaged.trees.insert(id, blob.to_vec())),
+            }
+            Ok(())
+        })?;
+    }
+    Ok(salvaged)
 }
 
 type Walked<'a> = (Vec<Affected>, HashSet<BlobId>, Everywhere<'a>);

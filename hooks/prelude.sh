@@ -231,13 +231,11 @@ alone() {
     user=$1
     shift
     rooms=$(own_rooms)
-    [ -z "$user" ] || ! command -v setpriv >/dev/null || [ -n "$rooms" ] || exec setpriv --reuid "$user" \
-        --regid "$(id -g -- "$user")" --init-groups --pdeathsig KILL -- env HOME=/ "$@"
-    [ -n "$rooms" ] || {
+    cd /
+    if [ -z "$rooms" ]; then
         [ -z "$user" ] || exec runuser -u "$user" -- env HOME=/ "$@"
         exec "$@"
-    }
-    cd /
+    fi
     [ -z "$user" ] || set -- setpriv --reuid "$user" --regid "$(id -g -- "$user")" --init-groups --pdeathsig KILL -- env HOME=/ "$@"
     # shellcheck disable=SC2016,SC2086
     exec setpriv --pdeathsig KILL -- unshare $rooms --fork --kill-child -- /bin/sh -c '
@@ -251,11 +249,10 @@ alone() {
 
 # What `unshare` can give here.
 own_rooms() {
-    command -v unshare >/dev/null && command -v setpriv >/dev/null || return 0
     rooms="--net --ipc --pid --mount"
     [ "$(id -u)" = 0 ] || rooms="--user --map-current-user --net --ipc --pid"
     # shellcheck disable=SC2086
-    ! unshare $rooms --fork --kill-child -- true >/dev/null 2>&1 </dev/null || printf '%s\n' "$rooms"
+    ! setpriv --pdeathsig KILL -- unshare $rooms --fork --kill-child -- true >/dev/null 2>&1 </dev/null || printf '%s\n' "$rooms"
 }
 
 # Its standard input is held open by this shell alone: when that dies in whatever way, the server is told to end, and
@@ -319,9 +316,19 @@ stop_server() {
         wait "$server" 2>/dev/null || true
         runtime rm --force --volumes "$BK_CONTAINER" >/dev/null 2>&1 </dev/null || true
     else
-        # In a room of its own the first process is the child of the one that was started.
-        first=$(cat "/proc/$server/task/$server/children" 2>/dev/null) || first=
-        case $(cat "/proc/$server/comm" 2>/dev/null) in unshare) ;; *) first= ;; esac
+        # The server is the child of what was started. In rooms of its own all ends with it.
+        name=$(cat "/proc/$server/comm" 2>/dev/null) || name=
+        case $name in
+            unshare | runuser) first=$(cat "/proc/$server/task/$server/children" 2>/dev/null) || first= ;;
+            *) first= ;;
+        esac
+        # shellcheck disable=SC2086
+        [ "$name" = unshare ] || kill -QUIT ${first:-$server} 2>/dev/null || true
+        turn=0
+        while [ "$name" != unshare ] && [ "$turn" -lt 100 ] && server_lives; do
+            turn=$((turn + 1))
+            sleep 0.05
+        done
         # shellcheck disable=SC2086
         kill -KILL ${first:-$server} 2>/dev/null || true
     fi
@@ -348,10 +355,15 @@ answer_all() {
     done
 }
 
+# Copies 0 to 1 without what is no UTF-8.
+valid_text() {
+    if command -v iconv >/dev/null; then iconv -c -f UTF-8 -t UTF-8; else cat; fi
+}
+
 # The rows on 0, in the text format of PostgreSQL's COPY, as answers to question $1: the first 10,000, and no more than
 # all answers together may have.
 answer() {
-    LC_ALL=C sed 's/\\\\/\\u005c/g; s/\\v/\\u000b/g; s/"/\\"/g' | NUMBER=$1 ROOM=$((3000000 / BK_QUERIES)) LC_ALL=C awk '
+    tr '\000' '?' | valid_text | LC_ALL=C sed 's/\\\\/\\u005c/g; s/\\v/\\u000b/g; s/"/\\"/g' | NUMBER=$1 ROOM=$((3000000 / BK_QUERIES)) LC_ALL=C awk '
         BEGIN { for (i = 1; i < 32; i++) if (i != 9) control[i] = sprintf("%c", i) }
         NR > 10000 || size > ENVIRON["ROOM"] { cut = 1; next }
         {

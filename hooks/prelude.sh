@@ -298,10 +298,15 @@ server_lives() {
     case $state in Z*) return 1 ;; esac
 }
 
-# Waits until the command succeeds; fails when the server ends before.
+# Waits until the command succeeds; fails when the server ends before, or lets it wait for $patience seconds.
 wait_for_server() {
-    until "$@" >/dev/null 2>&1 </dev/null; do
+    waiting_since=$(date +%s)
+    until "$@" >/dev/null 2>"$BK_SCRATCH/waiting" </dev/null; do
         server_lives || return 1
+        [ "$(($(date +%s) - waiting_since))" -lt "${patience:-120}" ] || {
+            tail -n 1 "$BK_SCRATCH/waiting" >>"$BK_SCRATCH/log"
+            return 1
+        }
         sleep 0.05
     done
 }

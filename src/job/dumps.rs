@@ -18,6 +18,9 @@ use crate::source::command::Input;
 /// Where dumps lie in a snapshot.
 pub const DUMPS: &str = ".bk/dumps";
 
+/// No more is kept of what a dump notes for its drill, keys and values together, in bytes.
+const MAX_NOTES_LEN: usize = 2048;
+
 /// What a hook says that there is.
 ///
 /// # Errors
@@ -236,8 +239,22 @@ impl Dump {
         found.problems.extend(problems);
         found.rows = facts.rows;
         drop(found);
-        record(&self.results, &self.path, "complete", facts.server.unwrap_or_default(), facts.notes);
+        let notes = self.notes_to_keep(facts.notes);
+        record(&self.results, &self.path, "complete", facts.server.unwrap_or_default(), notes);
         Ok(())
+    }
+
+    /// The notes for a drill, or none of them when they are too long: half of them could lead astray.
+    fn notes_to_keep(&self, notes: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let length: usize = notes.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if length <= MAX_NOTES_LEN {
+            return notes;
+        }
+        self.surroundings.listener.warning(&format!(
+            "{}: the hook notes {length} bytes for drills, which is too much to be kept: a drill will know nothing of its server",
+            self.stream
+        ));
+        BTreeMap::new()
     }
 
     /// What is wrong with the tables that must be there. One that is in none of several databases is told with the last.

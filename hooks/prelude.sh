@@ -263,10 +263,10 @@ start_container() {
     shift 2
     remove_left_behind
     [ -n "$(runtime image inspect --format '{{.Config.User}}' "$image" </dev/null)" ] || set_user=1
-    container_name=bk-drill-$(basename -- "$BK_SCRATCH")-$$
+    container_name=bk-drill-$(born $$)
     mkfifo "$BK_SCRATCH/alive"
     # shellcheck disable=SC2016
-    runtime run --rm -i --pull never --name "$container_name" --label "bk.drill=$(born $$)" --network none --cap-drop all \
+    runtime run --rm -i --pull never --name "$container_name" --label bk.drill --network none --cap-drop all \
         --security-opt no-new-privileges ${set_user:+--user "$owner"} --workdir / --entrypoint /bin/sh "$image" -c '
             umask 077
             mkdir "$1"
@@ -285,12 +285,14 @@ start_container() {
 # A process that no other is mistaken for, also after a restart of the machine.
 born() { printf '%s.%s' "$1" "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20)"; }
 
-# Containers of drills that are no more.
+# Containers of drills that are no more: the name tells of which.
 remove_left_behind() {
-    runtime ps --all --filter label=bk.drill --format '{{.Names}} {{.Label "bk.drill"}}' 2>/dev/null </dev/null |
-        while read -r left process; do
-            [ "$(born "${process%%.*}")" = "$process" ] || runtime rm --force --volumes "$left" >/dev/null 2>&1 </dev/null || true
-        done
+    runtime ps --all --filter label=bk.drill --format '{{.Names}}' 2>/dev/null </dev/null | while read -r left; do
+        process=${left#bk-drill-}
+        [ "$(born "${process%%.*}")" != "$process" ] || continue
+        runtime kill "$left" >/dev/null 2>&1 </dev/null || true
+        runtime rm --force --volumes "$left" >/dev/null 2>&1 </dev/null || true
+    done
 }
 
 server_lives() {

@@ -204,6 +204,7 @@ throw_away() {
     script=$2
     shift 2
     : "${BK_DRILL:?is not set}"
+    server=
     BK_CONTAINER=
     trap stop_server EXIT
     trap 'exit 143' HUP INT TERM
@@ -264,7 +265,10 @@ start_container() {
     remove_left_behind
     [ -n "$(runtime image inspect --format '{{.Config.User}}' "$image" </dev/null)" ] || set_user=1
     container_name=bk-drill-$(born $$)
+    rm -f -- "$BK_SCRATCH/alive"
     mkfifo "$BK_SCRATCH/alive"
+    BK_CONTAINER=$container_name
+    BK_CONTAINER_USER=
     # shellcheck disable=SC2016
     runtime run --rm -i --pull never --name "$container_name" --label bk.drill --network none --cap-drop all \
         --security-opt no-new-privileges ${set_user:+--user "$owner"} --workdir / --entrypoint /bin/sh "$image" -c '
@@ -278,8 +282,6 @@ start_container() {
             exec /bin/sh -c "$script" sh "$folder" "$@" 5<&- </dev/null' sh "$server_folder" "$script" "$@" <"$BK_SCRATCH/alive" >"$BK_SCRATCH/log" 2>&1 &
     server=$!
     exec 6>"$BK_SCRATCH/alive"
-    BK_CONTAINER=$container_name
-    BK_CONTAINER_USER=
 }
 
 # A process that no other is mistaken for, also after a restart of the machine.

@@ -11,12 +11,12 @@ use super::trees::{is_root, skipped};
 use super::{MARK, Machine, processes, signal, text, wait_for};
 
 /// A machine with a podman of its own.
-struct Podman {
-    machine: Machine,
+pub struct Podman {
+    pub machine: Machine,
 }
 
 /// What containers are started with: no more than what a machine without all power can give them.
-const PLAIN: [&str; 9] = [
+pub const PLAIN: [&str; 9] = [
     "--network=none",
     "--privileged",
     "--pids-limit=0",
@@ -30,7 +30,7 @@ const PLAIN: [&str; 9] = [
 
 impl Podman {
     /// `None` where containers cannot run, which is said.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         if !is_root() {
             skipped("containers", "only root can run them here");
             return None;
@@ -56,35 +56,58 @@ impl Podman {
 
     /// busybox, and Redis with the libraries that it needs.
     fn make_image(&self) {
-        let root = self.machine.bench.folder("image-root");
-        let copy = |path: &Path| {
+        self.image(
+            "bk-test",
+            &["redis-server", "redis-cli", "redis-check-rdb"].map(|name| Path::new("/usr/bin").join(name)),
+            &[],
+        );
+    }
+
+    /// An image of busybox, some programs with the libraries that they need, and some folders.
+    pub fn image(&self, name: &str, programs: &[PathBuf], folders: &[&str]) {
+        let root = self.machine.bench.folder(&format!("root-of-{name}"));
+        let target = |path: &Path| {
             let to = root.join(path.strip_prefix("/").unwrap());
             std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::copy(path, to).unwrap();
+            to
+        };
+        let copy = |path: &Path| {
+            std::fs::copy(path, target(path)).unwrap();
         };
         copy(Path::new("/bin/busybox"));
-        for name in ["sh", "sleep", "true", "cat", "mv", "rm", "tail", "id"] {
+        for name in ["sh", "sleep", "true", "cat", "mv", "rm", "tail", "id", "mkdir", "sed"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
-        for program in ["redis-server", "redis-cli", "redis-check-rdb"] {
-            let path = Path::new("/usr/bin").join(program);
-            copy(&path);
+        for folder in folders.iter().map(Path::new) {
+            done(Command::new("cp").arg("-rL").arg(folder).arg(target(folder)));
+        }
+        for path in programs {
+            copy(path);
             let libraries = done(Command::new("ldd").arg(path));
             libraries.split_whitespace().filter(|word| word.starts_with('/')).for_each(|word| copy(Path::new(word)));
         }
+        std::fs::create_dir(root.join("etc")).unwrap();
+        let users = "root:x:0:0::/:/bin/sh\nredis:x:990:990::/tmp:/bin/sh\npostgres:x:991:991::/tmp:/bin/sh\n";
+        std::fs::write(root.join("etc/passwd"), users).unwrap();
         std::fs::create_dir(root.join("tmp")).unwrap();
+        done(Command::new("chmod").args(["-R", "go+rX"]).arg(&root));
+        done(Command::new("chmod").arg("1777").arg(root.join("tmp")));
         let tar = self.machine.bench.path("image.tar");
         done(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&tar).arg("."));
-        let said = self.podman(&["import", tar.to_str().unwrap(), "bk-test"]);
+        let path = programs.first().and_then(|path| path.parent()).unwrap();
+        let change = format!("ENV PATH={}:/bin:/usr/bin", path.display());
+        let said = self.podman(&["import", "--change", &change, tar.to_str().unwrap(), name]);
         assert!(said.status.success(), "{}", text(&said));
+        super::trees::clean(&root);
+        std::fs::remove_file(tar).unwrap();
     }
 
-    fn podman(&self, arguments: &[&str]) -> Output {
+    pub fn podman(&self, arguments: &[&str]) -> Output {
         Command::new(self.machine.bench.path("programs/podman")).args(arguments).output().unwrap()
     }
 
     #[track_caller]
-    fn must(&self, arguments: &[&str]) -> String {
+    pub fn must(&self, arguments: &[&str]) -> String {
         let output = self.podman(arguments);
         assert!(output.status.success(), "podman {arguments:?}: {}", text(&output));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()

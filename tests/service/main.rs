@@ -9,6 +9,7 @@ mod trees;
 mod applications;
 mod btrfs;
 mod containers;
+mod drill_hooks;
 mod failures;
 mod libvirt;
 mod mariadb;

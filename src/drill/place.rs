@@ -7,6 +7,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
@@ -15,6 +16,10 @@ use tempfile::TempDir;
 const PREFIX: &str = "bk-drill-";
 /// Longer paths leave no room for the name of a socket, which may have 107 bytes with its folder.
 const MAX_LEN: usize = 60;
+
+/// How often, and how fast one after the other, a folder is tried to be removed that something still writes to.
+const REMOVALS: u32 = 40;
+const BETWEEN_REMOVALS: Duration = Duration::from_millis(50);
 
 /// There is no room for a drill.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +73,18 @@ impl Place {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+impl Drop for Place {
+    /// A server that was killed is not gone at once, and may write once more.
+    fn drop(&mut self) {
+        for _ in 0..REMOVALS {
+            match fs::remove_dir_all(self.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => std::thread::sleep(BETWEEN_REMOVALS),
+                _ => return,
+            }
+        }
     }
 }
 

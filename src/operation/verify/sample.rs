@@ -1,5 +1,6 @@
 //! A sample, restored to a disk, read from it again, and compared.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,9 +12,8 @@ use super::{Verifier, VerifyStats};
 use crate::destination::{Destination, Overwrite, OwnerPolicy};
 use crate::format::node::Node;
 use crate::operation::list::Located;
-use crate::operation::restore::{
-    RestoreError, RestoreOptions, RestoreProblem, RestoreStats, Selected, restore, verify,
-};
+use crate::operation::restore::{RestoreError, RestoreOptions, RestoreStats, Selected, restore, verify};
+use crate::progress::Progress;
 use crate::repository::{Index, ReadAhead};
 
 /// The folder of the sample, below the one that it is given.
@@ -39,15 +39,23 @@ pub fn restore_sample(
     let options = RestoreOptions { overwrite: Overwrite::Always, delete: false, threads };
     let done = RestoreStats::default();
     let repository = verifier.reader.repository();
-    let (progress, interrupted) = (verifier.progress, verifier.interrupted);
-    restore(repository, index, ahead, &selected, &destination, options, &done, progress, interrupted)?;
+    let interrupted = verifier.interrupted;
+    // What goes wrong is told at the end, by the names that the files have on their machine.
+    let quiet = Unwarned(verifier.progress);
+    restore(repository, index, ahead, &selected, &destination, options, &done, &quiet, interrupted)?;
     let problems = done.problems();
-    let whole: Vec<Selected> = selected.into_iter().filter(|one| !is_among(&problems, one, &destination)).collect();
-    let differing = verify(verifier.reader, &whole, &destination, verifier.progress)?;
-    for problem in problems.into_iter().chain(differing) {
-        stats.wrong(problem.path.as_bytes(), problem.message);
+    let originals: HashMap<String, &[u8]> =
+        selected.iter().filter_map(|one| Some((shown(&destination, one)?, one.original.as_slice()))).collect();
+    let wrong: HashSet<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+    let is_wrong = |one: &&Selected| shown(&destination, one).is_some_and(|path| wrong.contains(path.as_str()));
+    let whole: Vec<Selected> = selected.iter().filter(|one| !is_wrong(one)).cloned().collect();
+    let differing = verify(verifier.reader, &whole, &destination, &quiet)?;
+    for problem in problems.iter().chain(&differing) {
+        let path = originals.get(&problem.path).copied().unwrap_or(problem.path.as_bytes());
+        stats.wrong(path, problem.message.clone());
     }
-    for one in files {
+    let lost: HashSet<Vec<u8>> = stats.problems.iter().map(|problem| problem.path.clone()).collect();
+    for one in files.iter().filter(|one| !lost.contains(&one.path)) {
         stats.files += 1;
         stats.bytes += size(one);
         let Some(original) = verifier.is_own.then(|| Original::find(one)).flatten() else { continue };
@@ -62,14 +70,38 @@ pub fn restore_sample(
     Ok(stats)
 }
 
-/// Whether a problem of the restore is about it: then it needs no comparing.
-fn is_among(problems: &[RestoreProblem], one: &Selected, destination: &Destination) -> bool {
-    let above = one.above.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
-    let folder = above.into_iter().try_fold(destination.root(), |folder, name| folder.enter(name));
-    folder.is_ok_and(|folder| {
-        let path = folder.shown_below(&one.node.name);
-        problems.iter().any(|problem| problem.path == path)
-    })
+/// As the restore names it; none when its folder is not there.
+fn shown(destination: &Destination, one: &Selected) -> Option<String> {
+    let mut above = one.above.split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+    let folder = above.try_fold(destination.root(), |folder, name| folder.enter(name)).ok()?;
+    Some(folder.shown_below(&one.node.name))
+}
+
+/// Hands on everything but warnings.
+struct Unwarned<'a>(&'a dyn Progress);
+
+impl Progress for Unwarned<'_> {
+    fn phase(&self, name: &str, total_bytes: Option<u64>) {
+        self.0.phase(name, total_bytes);
+    }
+
+    fn total(&self, items: u64, bytes: u64) {
+        self.0.total(items, bytes);
+    }
+
+    fn advance(&self, items: u64, bytes: u64) {
+        self.0.advance(items, bytes);
+    }
+
+    fn current(&self, path: &[u8]) {
+        self.0.current(path);
+    }
+
+    fn warn(&self, _message: &str) {}
+
+    fn finish(&self) {
+        self.0.finish();
+    }
 }
 
 fn selected(located: &Located) -> Selected {

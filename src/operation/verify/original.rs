@@ -112,3 +112,48 @@ impl Write for Original {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::path::Path;
+
+    use super::*;
+    use crate::operation::bench::file;
+
+    /// The file as a backup of just now knows it.
+    fn located(path: &Path) -> Located {
+        let found = std::fs::metadata(path).unwrap();
+        let mut node = file("f", &std::fs::read(path).unwrap()).node;
+        let time = |seconds, nanos: i64| Timestamp { seconds, nanos: u32::try_from(nanos).unwrap() };
+        node.metadata.mtime = time(found.mtime(), found.mtime_nsec());
+        node.metadata.ctime = time(found.ctime(), found.ctime_nsec());
+        Located { path: path.as_os_str().as_bytes().to_vec(), restore_path: b"f".to_vec(), node }
+    }
+
+    fn compared(located: &Located, restored: &[u8]) -> Option<Compared> {
+        let mut original = Original::find(located)?;
+        restored.chunks(3).for_each(|part| original.write_all(part).unwrap());
+        Some(original.finish())
+    }
+
+    #[test]
+    fn other_bytes_under_the_same_size_and_times_are_found_and_what_was_changed_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, b"content").unwrap();
+        let at = located(&path);
+        assert!(matches!(compared(&at, b"content"), Some(Compared::Same)));
+        assert!(matches!(compared(&at, b"conTent"), Some(Compared::Differs { at: 3 })));
+        assert!(matches!(compared(&at, b"contenT"), Some(Compared::Differs { at: 6 })));
+        // Changed while it is compared.
+        let mut original = Original::find(&at).unwrap();
+        original.write_all(b"conTent").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        assert!(matches!(original.finish(), Compared::Changed));
+        assert!(compared(&at, b"other..").is_none(), "its ctime is another");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(compared(&at, b"content").is_none(), "a link is not followed");
+    }
+}

@@ -115,6 +115,8 @@ fn selected(located: &Located) -> Selected {
     // not be taken away again.
     node.metadata.flags = 0;
     node.metadata.mode &= 0o1777;
+    // It is read again to compare it, which its owner need not be allowed to.
+    node.metadata.mode |= 0o600;
     node.metadata.xattrs.retain(|xattr| xattr.name.starts_with(b"user."));
     // A name that it shares with a file outside of the sample leads nowhere.
     node.links = None;

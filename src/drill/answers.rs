@@ -4,9 +4,6 @@ use super::SHOWN;
 use crate::hook::Answer;
 use crate::profile::Question;
 
-/// No more rows of an answer are looked at.
-pub(super) const MOST_ROWS: usize = 10_000;
-
 /// A question, and the rows that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
@@ -21,10 +18,22 @@ pub(super) fn queries(questions: &[Question]) -> Vec<&str> {
     questions.iter().flat_map(|question| question.queries.iter().map(String::as_str)).collect()
 }
 
-/// What the questions came to, with what is wrong and what is only worth knowing. `answers` are numbered as
-/// [`queries`] has them, from 1.
-pub(super) fn judge(questions: &[Question], answers: &[Answer]) -> (Vec<Asked>, Vec<String>, Vec<String>) {
-    let (mut asked, mut problems, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+/// What the questions came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Judged {
+    /// Those that were answered, well or not.
+    pub asked: Vec<Asked>,
+    /// Those that cannot be asked of this database, and why.
+    pub unanswered: Vec<(Question, String)>,
+    /// What is wrong.
+    pub problems: Vec<String>,
+    /// What is only worth knowing.
+    pub warnings: Vec<String>,
+}
+
+/// What the questions came to. `answers` are numbered as [`queries`] has them, from 1.
+pub(super) fn judge(questions: &[Question], answers: &[Answer]) -> Judged {
+    let mut judged = Judged::default();
     let mut number = 0_u64;
     for question in questions {
         let numbers: Vec<u64> = question
@@ -42,18 +51,18 @@ pub(super) fn judge(questions: &[Question], answers: &[Answer]) -> (Vec<Asked>, 
             let why = numbers.first().and_then(error).unwrap_or("nothing was said").trim();
             let text = format!("{}: it cannot be asked: {why}", question.name);
             if question.optional {
-                warnings.push(text)
+                judged.warnings.push(text);
             } else {
-                problems.push(text)
+                judged.unanswered.push((question.clone(), text));
             }
             continue;
         };
         let rows: Vec<_> =
             answers.iter().filter(|answer| answer.number == *number).map(|answer| answer.row.clone()).collect();
-        problems.extend(wrong(question, &rows).map(|wrong| format!("{}: {wrong}", question.name)));
-        asked.push(Asked { question: question.clone(), rows });
+        judged.problems.extend(wrong(question, &rows).map(|wrong| format!("{}: {wrong}", question.name)));
+        judged.asked.push(Asked { question: question.clone(), rows });
     }
-    (asked, problems, warnings)
+    judged
 }
 
 fn wrong(question: &Question, rows: &[Vec<Option<String>>]) -> Option<String> {
@@ -102,23 +111,24 @@ mod tests {
     #[test]
     fn the_first_query_that_can_be_asked_counts() {
         let questions = [question(2, 1, None, false), question(1, 1, Some("7"), false)];
-        let (asked, problems, _) = judge(&questions, &[error(1), row(2, "a"), row(2, "b"), row(3, "7")]);
+        let Judged { asked, problems, .. } = judge(&questions, &[error(1), row(2, "a"), row(2, "b"), row(3, "7")]);
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(asked[0].rows.len(), 2);
         assert_eq!(asked[1].rows, [[Some("7".to_owned())]]);
     }
 
     #[test]
-    fn what_cannot_be_asked_is_wrong_unless_it_is_optional() {
-        let (asked, problems, warnings) = judge(&[question(1, 1, None, false)], &[error(1)]);
-        assert!(asked.is_empty() && warnings.is_empty() && problems[0].contains("no such table"));
-        let (_, problems, warnings) = judge(&[question(1, 1, None, true)], &[error(1)]);
-        assert!(problems.is_empty() && warnings.len() == 1);
+    fn what_cannot_be_asked_is_known_and_only_worth_a_warning_when_it_is_optional() {
+        let judged = judge(&[question(1, 1, None, false)], &[error(1)]);
+        assert!(judged.asked.is_empty() && judged.warnings.is_empty());
+        assert!(judged.unanswered[0].1.contains("no such table"));
+        let judged = judge(&[question(1, 1, None, true)], &[error(1)]);
+        assert!(judged.unanswered.is_empty() && judged.warnings.len() == 1);
     }
 
     #[test]
     fn too_few_rows_and_another_value_are_wrong() {
-        let wrong = |question: Question, answers: &[Answer]| judge(&[question], answers).1;
+        let wrong = |question: Question, answers: &[Answer]| judge(&[question], answers).problems;
         assert!(wrong(question(1, 1, None, false), &[])[0].contains("0 rows came, at least 1"));
         assert!(wrong(question(1, 2, None, false), &[row(1, "a")])[0].contains("1 rows came, at least 2"));
         assert!(wrong(question(1, 1, Some("0"), false), &[row(1, "3")])[0].contains("`3` came, `0` must"));

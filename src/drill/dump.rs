@@ -50,26 +50,30 @@ impl DumpDrill<'_> {
         variables
     }
 
-    fn concluded(&self, finished: Finished) -> Drilled {
+    fn concluded(&self, finished: Finished, is_read: bool) -> Drilled {
         if finished.skipped {
             return Drilled::of(Outcome::NoDrill);
         }
+        if !is_read {
+            return Drilled::not_run("its hook did not read all of it", "let the hook read its input to the end");
+        }
         let facts = finished.facts;
-        let (asked, wrong, noted) = judge(self.questions, &facts.answers);
+        let judged = judge(self.questions, &facts.answers);
         let mut drilled = Drilled {
             server: facts.server,
             tables: facts.rows.len() as u64,
             rows: facts.rows.values().sum(),
             warnings: facts.warnings,
-            asked,
+            asked: judged.asked,
+            unanswered: judged.unanswered,
             ..Drilled::of(Outcome::Passed)
         };
-        drilled.warnings.extend(noted);
+        drilled.warnings.extend(judged.warnings);
         if self.rows.is_empty() {
             drilled.warnings.push("no rows were counted when it was dumped, so that lost ones cannot be seen".into());
         }
         drilled.fail(compare_rows(self.rows, &facts.rows));
-        drilled.fail(wrong);
+        drilled.fail(judged.problems);
         drilled
     }
 }
@@ -83,15 +87,26 @@ pub fn drill_dump<E: std::error::Error + From<io::Error> + 'static>(
     dump: &DumpDrill<'_>,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<Drilled, LoadError<E>> {
-    let place = match Place::make(&surroundings.scratch) {
-        Ok(place) => place,
+    let places =
+        Place::make(&surroundings.scratch).and_then(|place| Ok((place, Place::private(&surroundings.scratch)?)));
+    let (place, private) = match places {
+        Ok(places) => places,
         Err(error) => return Ok(Drilled::not_run(error.to_string(), "make room there, or set `scratch`")),
     };
+    // The hook keeps messages and answers in a folder of its own: in ours, it goes also when this is killed.
+    let surroundings = Surroundings { scratch: private.path().to_owned(), ..surroundings.clone() };
     let mut ready = surroundings.ready(dump.profile, &[], dump.used)?;
     ready.call.variables.extend(dump.variables(&place));
     let hears = surroundings.hear(&dump.used.hook);
-    match feed(&ready, "drill", dump.stream, hears, write) {
-        Ok(finished) => Ok(dump.concluded(finished)),
+    let mut is_read = false;
+    let watched = |out: &mut dyn Write| -> Result<(), E> {
+        write(out)?;
+        out.flush()?;
+        is_read = true;
+        Ok(())
+    };
+    match feed(&ready, "drill", dump.stream, hears, watched) {
+        Ok(finished) => Ok(dump.concluded(finished, is_read)),
         Err(LoadError::Hook(error)) if error.is_interrupted() => Err(LoadError::Hook(error)),
         Err(LoadError::Hook(error)) => Ok(not_loaded(&error)),
         Err(error) => Err(error),

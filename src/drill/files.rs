@@ -35,6 +35,10 @@ pub fn check_files(
 ) -> Result<FileCheck, RepositoryError> {
     let mut check = FileCheck::default();
     let mut wrong = 0_usize;
+    if let Some(problem) = asked.rows.first().and_then(|row| missing_column(&asked.question, row)) {
+        check.problems.push(format!("{}: {problem}", asked.question.name));
+        return Ok(check);
+    }
     for row in &asked.rows {
         let paths = asked.question.paths(row);
         // NULL: this row has no file.
@@ -59,6 +63,12 @@ pub fn check_files(
         ));
     }
     Ok(check)
+}
+
+/// A column that the question compares by and its answer does not have: without it nothing would be compared.
+fn missing_column(question: &Question, row: &[Option<String>]) -> Option<String> {
+    let highest = question.highest_column();
+    (highest > row.len()).then(|| format!("its answer has no column {highest}, only {}", row.len()))
 }
 
 /// The first of the paths that is there: below any of the data folders, or where it says itself.
@@ -86,8 +96,11 @@ fn differs(
     found: &Located,
     interrupted: &AtomicBool,
 ) -> Result<Option<String>, RepositoryError> {
-    let NodeKind::File { size, .. } = &found.node.kind else { return Ok(None) };
     let path = String::from_utf8_lossy(&found.path);
+    let NodeKind::File { size, .. } = &found.node.kind else {
+        let is_compared = question.size.is_some() || question.hash.is_some();
+        return Ok(is_compared.then(|| format!("{path} is no file, so neither size nor hash can be compared")));
+    };
     let column = |column: Option<usize>| row.get(column?.checked_sub(1)?)?.as_deref();
     if let Some(expected) = column(question.size)
         && expected.parse() != Ok(*size)
@@ -193,6 +206,14 @@ mod tests {
         let found = check(question(&["data/{1}"], None, Some(2)), &[&["a", sha1], &["a", sha256], &["b", sha256]]);
         assert_eq!(found.problems.len(), 1, "{found:?}");
         assert!(found.problems[0].contains("/srv/app/data/b has the hash"));
+        // What cannot be compared is not right.
+        let found = check(question(&["{1}"], Some(2), None), &[&["data", "7"]]);
+        assert_eq!(found.problems.len(), 1, "{found:?}");
+        assert!(found.problems[0].contains("/srv/app/data is no file"), "{found:?}");
+        for question in [question(&["{3}"], None, None), question(&["{1}"], Some(3), None)] {
+            let found = check(question, &[&["data/a", "3"]]);
+            assert_eq!(found.problems, ["q: its answer has no column 3, only 2"]);
+        }
         let many: Vec<Vec<String>> = (0..9).map(|at| vec![format!("x{at}")]).collect();
         let many: Vec<Vec<&str>> = many.iter().map(|row| row.iter().map(String::as_str).collect()).collect();
         let rows: Vec<&[&str]> = many.iter().map(Vec::as_slice).collect();

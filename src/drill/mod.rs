@@ -19,6 +19,7 @@ pub use sqlite::drill_sqlite;
 use std::collections::BTreeMap;
 
 use crate::format::node::TableRows;
+use crate::profile::Question;
 
 /// Tables, problems or files that are named; the rest are counted.
 const SHOWN: usize = 5;
@@ -56,6 +57,8 @@ pub struct Drilled {
     pub warnings: Vec<String>,
     /// What was asked, and what came; the files that it names are not looked at yet.
     pub asked: Vec<Asked>,
+    /// Questions that cannot be asked of it, and why. Wrong only when no other database answers them.
+    pub unanswered: Vec<(Question, String)>,
 }
 
 impl Drilled {
@@ -72,7 +75,8 @@ impl Drilled {
     }
 
     const fn of(outcome: Outcome) -> Self {
-        Self { outcome, server: None, tables: 0, rows: 0, warnings: Vec::new(), asked: Vec::new() }
+        let server = None;
+        Self { outcome, server, tables: 0, rows: 0, warnings: Vec::new(), asked: Vec::new(), unanswered: Vec::new() }
     }
 
     /// Adds a reason why it is not whole.

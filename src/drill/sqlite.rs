@@ -3,32 +3,37 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::answers::{MOST_ROWS, judge, queries};
+use super::answers::{judge, queries};
 use super::{Drilled, Outcome, compare_rows};
 use crate::format::node::TableRows;
 use crate::hook::Answer;
-use crate::profile::Question;
+use crate::profile::{MOST_ROWS, Question};
 use crate::source::sqlite::{Examined, Value, examine};
 
 /// Looks at the database in the file `path`, which nobody else has; it is not changed.
 #[must_use]
 pub fn drill_sqlite(path: &Path, rows: &[TableRows], questions: &[Question]) -> Drilled {
-    let examined = match examine(path, &queries(questions), MOST_ROWS) {
+    let most_rows = usize::try_from(MOST_ROWS).unwrap_or(usize::MAX);
+    let examined = match examine(path, &queries(questions), most_rows) {
         Ok(examined) => examined,
         Err(error) => return Drilled::failed(format!("it cannot be opened: {error}")),
     };
     let Examined { version, integrity, counted, uncounted, answers, is_partial } = examined;
     let found: BTreeMap<String, u64> = counted.into_iter().map(|table| (table.table, table.rows)).collect();
     let answers: Vec<Answer> = (1..).zip(answers).flat_map(|(number, answer)| rows_of(number, answer)).collect();
-    let (asked, wrong, noted) = judge(questions, &answers);
+    let judged = judge(questions, &answers);
     let mut drilled = Drilled {
         server: Some(format!("SQLite {version}")),
         tables: found.len() as u64,
         rows: found.values().sum(),
-        warnings: noted,
-        asked,
+        warnings: judged.warnings,
+        asked: judged.asked,
+        unanswered: judged.unanswered,
         ..Drilled::of(Outcome::Passed)
     };
+    for asked in drilled.asked.iter().filter(|asked| asked.rows.len() == most_rows) {
+        drilled.warnings.push(format!("{}: only the first {MOST_ROWS} rows were looked at", asked.question.name));
+    }
     if let Some(why) = is_partial {
         drilled.warnings.push(format!("its indexes could not be compared with its tables: {why}"));
     }
@@ -38,7 +43,7 @@ pub fn drill_sqlite(path: &Path, rows: &[TableRows], questions: &[Question]) -> 
     drilled.fail(integrity);
     let missing: Vec<TableRows> = rows.iter().filter(|row| !uncounted.contains(&row.table)).cloned().collect();
     drilled.fail(compare_rows(&missing, &found));
-    drilled.fail(wrong);
+    drilled.fail(judged.problems);
     drilled
 }
 

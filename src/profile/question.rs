@@ -7,6 +7,9 @@ use super::scope::Problem;
 /// Most columns that a query may name.
 pub(super) const MOST_COLUMNS: u16 = 64;
 
+/// No more rows of an answer are looked at.
+pub const MOST_ROWS: u64 = 10_000;
+
 /// A query, and what its answer must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
@@ -64,6 +67,13 @@ impl RawQuestion {
         for path in &self.files {
             columns(path)?;
         }
+        if let Some(most) = self.at_least.filter(|rows| *rows > MOST_ROWS) {
+            let problem = format!("has `at-least = {most}`, but no more than {MOST_ROWS} rows of an answer are kept");
+            return Err((problem, "let the query count: `query = \"SELECT count(*) > 20000 FROM t\"` with `equals`"));
+        }
+        if [self.size, self.hash].contains(&Some(0)) {
+            return Err(("counts columns from 0".into(), "the first column of the query is 1"));
+        }
         // An application without a single attachment is one that is right.
         let at_least = self.at_least.unwrap_or(if self.files.is_empty() { 1 } else { 0 });
         Ok(Question {
@@ -117,6 +127,14 @@ impl Question {
         self.files.iter().filter_map(filled).collect()
     }
 
+    /// The last column that its answer must have for its files to be compared; 0 without files.
+    #[must_use]
+    pub fn highest_column(&self) -> usize {
+        let of_path = |path: &String| columns(path).ok()?.into_iter().filter_map(|(_, column)| column).max();
+        let named = self.files.iter().filter_map(of_path);
+        named.chain(self.size).chain(self.hash).max().unwrap_or(0)
+    }
+
     /// Whether it is asked of a database: of this engine, and called so.
     #[must_use]
     pub fn is_of(&self, engine: &str, name: &str) -> bool {
@@ -152,6 +170,8 @@ mod tests {
             ("name = \"n\"\nquery = \"q\"\nfiles = [\"data/{0}\"]", "cannot be filled in"),
             ("name = \"n\"\nquery = \"q\"\nfiles = [\"data/{1\"]", "cannot be filled in"),
             ("name = \"n\"\nquery = \"q\"\nfiles = [\"data\"]", "cannot be filled in"),
+            ("name = \"n\"\nquery = \"q\"\nfiles = [\"{1}\"]\nsize = 0", "counts columns from 0"),
+            ("name = \"n\"\nquery = \"q\"\nat-least = 10001", "no more than 10000 rows"),
         ] {
             let (said, hint) = read(text).unwrap_err();
             assert!(said.contains(problem) && !hint.is_empty(), "{text}: {said}");

@@ -22,6 +22,7 @@ use crate::operation::verify::Survey;
 use crate::profile::{HookUse, Question, Role, Service, hooks_of_definition};
 use crate::repository::{BlobReader, ReadAhead, SnapshotInfo};
 use crate::size::ByteSize;
+use crate::ui::text::line_text;
 use crate::ui::{Exit, Failure};
 
 /// Accounts of a server that are longer are not handed on, in bytes.
@@ -36,6 +37,21 @@ struct Drills<'a> {
     questions: Vec<Question>,
     /// As the snapshot says that they were.
     hooks: Vec<HookUse>,
+    /// Whether there is more than one database, so that another may answer what one cannot be asked.
+    is_one_of_many: bool,
+}
+
+/// The databases of a snapshot, each with its engine and its name as questions know it.
+pub(super) fn names(snapshot: &Snapshot, survey: &Survey) -> Vec<(String, String)> {
+    let dumps = dumps(snapshot).into_iter().filter(|(_, stream, _)| !is_of_server(stream));
+    let dumps = dumps.map(|(folder, stream, _)| (hook_of(&folder).0.to_owned(), database_of(&stream)));
+    let files = files(survey).map(|located| ("sqlite".to_owned(), String::from_utf8_lossy(&located.path).into_owned()));
+    dumps.chain(files).collect()
+}
+
+/// Those that are files of the machine.
+fn files(survey: &Survey) -> impl Iterator<Item = &Located> {
+    survey.databases.iter().filter(|located| located.path.starts_with(b"/"))
 }
 
 /// Drills every database of a snapshot; gives each by its name, with how long it took, in seconds.
@@ -60,7 +76,11 @@ pub(super) fn drill_all(
         (None, Some(service)) => service.questions(),
         (None, None) => Vec::new(),
     };
-    let drills = Drills { session, place, snapshot, surroundings: surroundings(session)?, questions, hooks };
+    let names = names(snapshot, survey);
+    say_unasked(session, &questions, &names);
+    let is_one_of_many = names.len() > 1;
+    let surroundings = surroundings(session)?;
+    let drills = Drills { session, place, snapshot, surroundings, questions, hooks, is_one_of_many };
     let mut all = Vec::new();
     let streams = dumps(snapshot);
     for (folder, stream, located) in streams.iter().filter(|(_, stream, _)| !is_of_server(stream)) {
@@ -68,11 +88,29 @@ pub(super) fn drill_all(
         let name = format!("{folder}/{stream}");
         all.push(drills.one(name, |reader| drills.dump(reader, (folder, stream), located, before.map(|one| &one.2)))?);
     }
-    for located in survey.databases.iter().filter(|located| located.path.starts_with(b"/")) {
+    for located in files(survey) {
         let name = String::from_utf8_lossy(&located.path).into_owned();
         all.push(drills.one(name, |reader| drills.sqlite(reader, located))?);
     }
+    drills.settle(&mut all);
     Ok(all)
+}
+
+/// Tells of questions that name a database which is not there: otherwise they would be asked of none for ever.
+fn say_unasked(session: &Session, questions: &[Question], names: &[(String, String)]) {
+    for question in questions.iter().filter(|question| question.database.is_some()) {
+        let is_of_engine = |engine: &str| question.when.as_deref().is_none_or(|when| when == engine);
+        let engines_fit = names.iter().any(|(engine, _)| is_of_engine(engine));
+        if engines_fit && !names.iter().any(|(engine, name)| question.is_of(engine, name)) {
+            let known: Vec<String> = names.iter().map(|(_, name)| line_text(name)).collect();
+            session.screen.warning(&format!(
+                "the question `{}` was asked of no database: none is called `{}`; there are: {}",
+                question.name,
+                question.database.as_deref().unwrap_or_default(),
+                known.join(", ")
+            ));
+        }
+    }
 }
 
 impl Drills<'_> {
@@ -93,9 +131,34 @@ impl Drills<'_> {
             let check = check_files(&mut reader, self.snapshot, &asked, interrupted)?;
             drilled.fail(check.problems);
         }
+        if !self.is_one_of_many {
+            let unanswered = std::mem::take(&mut drilled.unanswered);
+            drilled.fail(unanswered.into_iter().map(|(_, why)| why).collect());
+        }
         let seconds = watch.seconds();
-        show::database(self.session, &name, &drilled, seconds);
+        if drilled.unanswered.is_empty() {
+            show::database(self.session, &name, &drilled, seconds);
+        }
         Ok((name, drilled, seconds))
+    }
+
+    /// A question that some databases cannot be asked is wrong when none has answered it. One that was not tried might
+    /// have: that it was not is said of it. Shows what was held back for this.
+    fn settle(&self, all: &mut [(String, Drilled, f64)]) {
+        let any_untried = all.iter().any(|(_, drilled, _)| matches!(drilled.outcome, Outcome::NotRun { .. }));
+        let mut answered: Vec<Question> =
+            all.iter().flat_map(|(_, drilled, _)| drilled.asked.iter().map(|asked| asked.question.clone())).collect();
+        for (name, drilled, seconds) in all.iter_mut().filter(|(_, drilled, _)| !drilled.unanswered.is_empty()) {
+            for (question, why) in std::mem::take(&mut drilled.unanswered) {
+                if any_untried || answered.contains(&question) {
+                    continue;
+                }
+                drilled.fail(vec![why]);
+                // Said once.
+                answered.push(question);
+            }
+            show::database(self.session, name, drilled, *seconds);
+        }
     }
 
     fn questions_of(&self, engine: &str, name: &str) -> Vec<Question> {

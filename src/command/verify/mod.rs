@@ -82,6 +82,8 @@ struct Verified {
     /// Each database by its name in the snapshot, with how long it took, in seconds.
     databases: Vec<(String, Drilled, f64)>,
     files: VerifyStats,
+    /// Databases that were left out by the command line.
+    left_out: u64,
     /// How much of the files was looked at.
     depth: Files,
     seconds: f64,
@@ -105,8 +107,9 @@ impl Verified {
 
     /// What it proved; nothing when something failed, or when there was nothing to look at.
     fn proved(&self) -> Option<Verification> {
-        let not_run = self.not_run();
-        let databases = self.databases.len() as u64 - not_run;
+        let not_run = self.not_run() + self.left_out;
+        let is_whole = |drilled: &Drilled| drilled.outcome == Outcome::Passed;
+        let databases = self.databases.iter().filter(|(_, drilled, _)| is_whole(drilled)).count() as u64;
         if self.exit() == Exit::Verification || (databases == 0 && self.depth == Files::None) {
             return None;
         }
@@ -201,12 +204,14 @@ impl VerifyArgs {
         let at = place(session, places, word)?;
         let Some(place) = places.get(at) else { return Ok(None) };
         if self.due
-            && let Some(until) = due::not_before(&rules, &place.snapshots, word, session.clock.wall())
+            && let Some(until) =
+                due::not_before(&rules, &place.snapshots, (word, self.host(session, place, word)), session.clock.wall())
         {
             session.screen.note(&format!("{}: {until}", line_text(word)));
             return Ok(None);
         }
-        let info = Selector::parse(word)?.find(&place.snapshots, &self.filter)?;
+        let filter = FilterArgs { host: self.host(session, place, word), ..self.filter.clone() };
+        let info = Selector::parse(word)?.find(&place.snapshots, &filter)?;
         let rules = match &info.snapshot.profile {
             Some(profile) if profile != word => self.rules(session, profile),
             _ => rules,
@@ -240,6 +245,17 @@ impl VerifyArgs {
         Ok(Some(Told { name, repository: place.target.name.clone(), exit: ended, why }))
     }
 
+    /// Whose snapshots are meant: of a profile of this machine its own, where there are any. Another machine may have a
+    /// profile of that name in the same repository, and proves nothing for this one.
+    fn host(&self, session: &Session, place: &Place, word: &str) -> Option<String> {
+        let profile = word.split_once('~').map_or(word, |(profile, _)| profile);
+        let own = host_name();
+        let is_own =
+            |info: &SnapshotInfo| info.snapshot.profile.as_deref() == Some(profile) && info.snapshot.host == own;
+        let has_own = session.config.profiles.contains_key(profile) && place.snapshots.all.iter().any(is_own);
+        self.filter.host.clone().or_else(|| has_own.then_some(own))
+    }
+
     /// What holds for a profile, and what the command line says otherwise.
     fn rules(&self, session: &Session, profile: &str) -> Verify {
         let rules = session.config.verify(profile);
@@ -263,6 +279,8 @@ impl VerifyArgs {
         let survey = files::survey(session, place, info, rules)?;
         if rules.databases {
             verified.databases = databases::drill_all(session, place, info, &survey)?;
+        } else if self.only == Some(Part::Files) {
+            verified.left_out = databases::names(&info.snapshot, &survey).len() as u64;
         }
         (verified.depth, verified.files) = files::verify(session, place, info, rules, survey)?;
         verified.seconds = watch.seconds();

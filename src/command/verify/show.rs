@@ -127,10 +127,19 @@ pub(super) fn end(session: &Session, place: &Place, info: &SnapshotInfo, verifie
     }
     let (title, took) = (title(info), duration(verified.seconds));
     screen.line(&match (exit, verified.proved()) {
-        (Exit::Complete, Some(_)) => format!("{title} restores; verified in {took}"),
-        (Exit::Complete, None) => format!("{title}: there was nothing to verify"),
+        (Exit::Complete, Some(proved)) => match (proved.files, verified.left_out) {
+            (Files::None, _) => format!("{title}: its databases restore, and no file was looked at; took {took}"),
+            (_, 0) => format!("{title} restores; verified in {took}"),
+            (_, left_out) => {
+                let databases = count(left_out, "database was", "databases were");
+                format!("{title}: its files restore, and {databases} left out; took {took}")
+            }
+        },
+        (Exit::Complete, None) if verified.databases.is_empty() => format!("{title}: there was nothing to verify"),
+        (Exit::Complete, None) => format!("{title}: its dumps can be read, and nothing more was tried; took {took}"),
         (Exit::Verification, _) => {
-            format!("{title} DOES NOT RESTORE as it should: see above; next: `bk check --read-data`, or verify an older one: `bk verify {title}~1`")
+            let older = info.snapshot.profile.as_deref().unwrap_or("latest");
+            format!("{title} DOES NOT RESTORE as it should: see above; next: `bk check --read-data`, or verify an older one: `bk verify {older}~1`")
         }
         _ => format!("{title} restores as far as it was tried, which is NOT ALL: see above; took {took}"),
     });

@@ -13,6 +13,9 @@ mod readme;
 mod repair;
 mod restore;
 mod secrets;
+mod verify;
+mod verify_due;
+mod verify_sqlite;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

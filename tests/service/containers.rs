@@ -1,5 +1,6 @@
 //! Containers, with the real podman: an image made here of busybox and Redis, without a network or a registry.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -75,7 +76,7 @@ impl Podman {
             std::fs::copy(path, target(path)).unwrap();
         };
         copy(Path::new("/bin/busybox"));
-        for name in ["sh", "sleep", "true", "cat", "mv", "rm", "tail", "id", "mkdir", "sed"] {
+        for name in ["sh", "sleep", "true", "cat", "mv", "rm", "tail", "id", "mkdir", "sed", "test"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }
         for folder in folders.iter().map(Path::new) {
@@ -106,6 +107,20 @@ impl Podman {
         Command::new(self.machine.bench.path("programs/podman")).args(arguments).output().unwrap()
     }
 
+    /// From here on also those that others start are given no more than this machine can give.
+    pub(super) fn gives_what_it_can(&self) {
+        let programs = self.machine.bench.path("programs");
+        std::fs::rename(programs.join("podman"), programs.join("podman-itself")).unwrap();
+        // What they ask for themselves stays as it is.
+        let own: Vec<&str> = PLAIN.into_iter().filter(|option| !option.starts_with("--network")).collect();
+        let script = format!(
+            "case $1 in run) shift; set -- run {} \"$@\" ;; esac\nexec '{}' \"$@\"",
+            own.join(" "),
+            programs.join("podman-itself").display()
+        );
+        super::executable(&programs.join("podman"), &script);
+    }
+
     #[track_caller]
     pub fn must(&self, arguments: &[&str]) -> String {
         let output = self.podman(arguments);
@@ -115,7 +130,7 @@ impl Podman {
 
     /// Starts a container with the data folder of the profile at /data.
     #[track_caller]
-    fn start(&self, name: &str, command: &[&str]) {
+    pub(super) fn start(&self, name: &str, command: &[&str]) {
         let volume = format!("--volume={}:/data", self.machine.bench.path("files").display());
         self.must(&[&["run", "--detach", "--name", name, &volume][..], &PLAIN, &["bk-test"], command].concat());
     }

@@ -83,7 +83,7 @@ fn dumps(machine: &Machine, said: &Said, engine: &str) -> Vec<String> {
 }
 
 /// A folder with the programs of this machine but those called like one of `without`, to be all of PATH.
-fn programs_without(machine: &Machine, without: &[&str]) -> std::path::PathBuf {
+pub(super) fn programs_without(machine: &Machine, without: &[&str]) -> std::path::PathBuf {
     let folder = machine.bench.folder(&format!("without-{}", without.join("-")));
     for place in ["/bin", "/usr/bin"] {
         for entry in std::fs::read_dir(place).unwrap().flatten() {

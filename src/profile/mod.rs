@@ -48,8 +48,8 @@ pub use notify::{
     Address, Channel, ChannelKind, Email, Event, Hidden, Http, MailTls, Method, Ready, Template, WebAddress,
 };
 pub use origin::{Origin, Place};
-pub use schedule::{CheckPromise, IoClass, ProfileSchedule, Timetable};
 pub use question::{MOST_ROWS, Question};
+pub use schedule::{CheckPromise, IoClass, ProfileSchedule, Timetable};
 pub use schema::schema;
 pub use service::{Need, Service, State};
 pub use verify::{Depth, Every, Verify, VerifySaid};

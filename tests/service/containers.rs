@@ -1,6 +1,5 @@
 //! Containers, with the real podman: an image made here of busybox and Redis, without a network or a registry.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

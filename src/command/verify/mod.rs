@@ -227,7 +227,15 @@ impl VerifyArgs {
         if ended == Exit::Interrupted {
             return verified.map(|_| None);
         }
-        if session.is_known(&place.target) {
+        let is_in_part = verified.as_ref().is_ok_and(|one| one.proved().is_none_or(|proved| !proved.is_full()));
+        let stays = ended == Exit::Complete && is_in_part && failed_before(record, place, info);
+        if stays {
+            session.screen.note(&format!(
+                "the last verification failed, and still counts: this was a part of it only; `bk verify {}` does all",
+                line_text(word)
+            ));
+        }
+        if session.is_known(&place.target) && !stays {
             let figures = verified.as_ref().map(figures).unwrap_or_default();
             let profile = info.snapshot.profile.as_deref();
             let mut done = watch.done(Verb::Verify, profile, &place.target.name, ended, figures, why.clone());
@@ -286,6 +294,15 @@ impl VerifyArgs {
         verified.seconds = watch.seconds();
         Ok(verified)
     }
+}
+
+/// Whether the last verification of the profile there found something that does not restore.
+fn failed_before(record: &Record<'_>, place: &Place, info: &SnapshotInfo) -> bool {
+    let newest = record.with(|state, _| state.newest()).unwrap_or_default();
+    let is_same = |done: &&crate::state::Done| {
+        done.verb == Verb::Verify && done.repository == place.target.name && done.profile == info.snapshot.profile
+    };
+    newest.iter().rev().find(is_same).is_some_and(|done| done.exit == Exit::Verification.code())
 }
 
 /// The number of the open repository that is nearest for what `word` means.

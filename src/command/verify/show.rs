@@ -1,5 +1,7 @@
 //! What a verification says.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{Place, Verified};
@@ -12,8 +14,8 @@ use crate::size::ByteSize;
 use crate::ui::Exit;
 use crate::ui::text::{count, duration, line_text, path_text, time_text};
 
-/// Files that people are shown.
-const SHOWN: usize = 20;
+/// Files of each kind of problem that people are shown.
+const SHOWN: usize = 10;
 
 /// Which snapshot it is.
 pub(super) fn begin(session: &Session, place: &Place, info: &SnapshotInfo) {
@@ -111,13 +113,7 @@ pub(super) fn end(session: &Session, place: &Place, info: &SnapshotInfo, verifie
         screen.json_line(&summary_json(place, info, verified));
         return;
     }
-    for problem in verified.files.problems.iter().take(SHOWN) {
-        let (path, message) = (path_text(&problem.path), line_text(&problem.message));
-        screen.line(&format!("{path} {}: {message}", screen.paint("DOES NOT RESTORE", "31")));
-    }
-    if verified.files.problems.len() > SHOWN {
-        screen.line(&format!("and {} more; --json lists all", verified.files.problems.len() - SHOWN));
-    }
+    show_problems(session, &verified.files.problems);
     for unread in verified.files.unread.iter().take(SHOWN) {
         let (path, message) = (path_text(&unread.path), line_text(&unread.message));
         screen.warning(&format!("{path} on this machine cannot be read to compare with: {message}"));
@@ -143,6 +139,25 @@ pub(super) fn end(session: &Session, place: &Place, info: &SnapshotInfo, verifie
         }
         _ => format!("{title} restores as far as it was tried, which is NOT ALL: see above; took {took}"),
     });
+}
+
+/// What is wrong once, with the files that it is wrong with: a damaged pack concerns many.
+fn show_problems(session: &Session, problems: &[VerifyProblem]) {
+    let screen = &session.screen;
+    let mut by_message: BTreeMap<&str, Vec<&VerifyProblem>> = BTreeMap::new();
+    problems.iter().for_each(|problem| by_message.entry(&problem.message).or_default().push(problem));
+    for (message, files) in by_message.iter().take(SHOWN) {
+        let many = count(files.len() as u64, "file", "files");
+        let words = if files.len() == 1 { "DOES NOT RESTORE" } else { "DO NOT RESTORE" };
+        screen.line(&format!("{many} {}: {}", screen.paint(words, "31"), line_text(message)));
+        files.iter().take(SHOWN).for_each(|file| screen.line(&format!("  {}", path_text(&file.path))));
+        if files.len() > SHOWN {
+            screen.line(&format!("  and {} more; --json lists all", files.len() - SHOWN));
+        }
+    }
+    if by_message.len() > SHOWN {
+        screen.line(&format!("and {} more reasons; --json lists all", by_message.len() - SHOWN));
+    }
 }
 
 fn files_text(depth: Files, files: &VerifyStats) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use super::answers::{judge, queries};
 use super::{Drilled, Outcome, compare_rows};
@@ -10,15 +11,22 @@ use crate::hook::Answer;
 use crate::profile::{MOST_ROWS, Question};
 use crate::source::sqlite::{Examined, Value, examine};
 
-/// Looks at the database in the file `path`, which nobody else has; it is not changed.
+/// Looks at the database in the file `path`, which nobody else has; it is not changed. Once `stop` is set it ends soon,
+/// and nothing is known.
 #[must_use]
-pub fn drill_sqlite(path: &Path, rows: &[TableRows], questions: &[Question]) -> Drilled {
+pub fn drill_sqlite(path: &Path, rows: &[TableRows], questions: &[Question], stop: &AtomicBool) -> Drilled {
     let most_rows = usize::try_from(MOST_ROWS).unwrap_or(usize::MAX);
-    let examined = match examine(path, &queries(questions), most_rows) {
+    let examined = match examine(path, &queries(questions), most_rows, stop) {
         Ok(examined) => examined,
         Err(error) => return Drilled::failed(format!("it cannot be opened: {error}")),
     };
-    let Examined { version, integrity, counted, uncounted, answers, is_partial } = examined;
+    let Examined { version, integrity, counted, uncounted, answers, is_partial, unfinished } = examined;
+    if let (Some(why), true) = (unfinished, integrity.is_empty()) {
+        return Drilled::not_run(
+            why,
+            "restore it where there is more time, and run `PRAGMA integrity_check` of sqlite3",
+        );
+    }
     let found: BTreeMap<String, u64> = counted.into_iter().map(|table| (table.table, table.rows)).collect();
     let answers: Vec<Answer> = (1..).zip(answers).flat_map(|(number, answer)| rows_of(number, answer)).collect();
     let judged = judge(questions, &answers);

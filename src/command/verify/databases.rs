@@ -254,7 +254,11 @@ impl Drills<'_> {
             return Ok(*drilled);
         }
         let name = String::from_utf8_lossy(&located.path);
-        Ok(drill_sqlite(&path, rows, &self.questions_of("sqlite", &name)))
+        let drilled = drill_sqlite(&path, rows, &self.questions_of("sqlite", &name), self.session.interrupted());
+        if self.session.is_interrupted() {
+            return Err(crate::repository::RepositoryError::Interrupted.into());
+        }
+        Ok(drilled)
     }
 
     fn private(&self) -> Result<drill::Place, Failure> {

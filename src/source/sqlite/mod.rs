@@ -28,6 +28,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
@@ -370,12 +371,12 @@ impl Stage {
         let page_size = page_size(&header).ok_or(StageError::NotADatabase)?;
         // A database in WAL mode would be opened with files beside it: hide the mode while rows are counted.
         file.write_all_at(&[1, 1], VERSIONS_OFFSET).map_err(StageError::File)?;
-        let counted = rows::count(&reader, counting);
+        let counted = rows::count(&reader, counting, &AtomicBool::new(false));
         drop(reader);
         let [.., write_version, read_version] = header;
         file.write_all_at(&[write_version, read_version], VERSIONS_OFFSET).map_err(StageError::File)?;
         file.rewind().map_err(StageError::File)?;
-        let rows::Counted { rows, uncounted, damaged } = counted;
+        let rows::Counted { rows, uncounted, damaged, .. } = counted;
         Ok(DatabaseCopy { file, length, page_size, rows, uncounted, damaged })
     }
 }

@@ -1,6 +1,7 @@
 //! How many rows each table of a copy holds, to be compared after a restore: an integrity check cannot see
 //! that the newest rows are missing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub(super) struct Counted {
     pub(super) uncounted: Vec<String>,
     /// Those of them whose pages are damaged.
     pub(super) damaged: Vec<String>,
+    /// Whether it was stopped before its end.
+    pub(super) is_stopped: bool,
 }
 
 impl Counted {
@@ -30,27 +33,33 @@ impl Counted {
         if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
             self.damaged.push(table.clone());
         }
+        self.is_stopped |= error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted);
         self.uncounted.push(table);
     }
 }
 
-/// Counts the rows of every ordinary table of `database` within `limit`.
+/// Counts the rows of every ordinary table of `database` within `limit`, or until `stop` is set.
 ///
 /// Tables are walked without their indexes, so that collations and tokenizers of the program that owns the
 /// database are not needed; only the primary key of a `WITHOUT ROWID` table cannot be avoided.
 /// The time is bounded because damaged or hostile pages can make a walk endless.
-pub(super) fn count(database: &Connection, limit: Duration) -> Counted {
-    within(database, limit, count_all)
+pub(super) fn count(database: &Connection, limit: Duration, stop: &AtomicBool) -> Counted {
+    within(database, limit, stop, count_all)
 }
 
-/// Does `work`, whose statements are told to stop once `limit` is over.
-pub(super) fn within<T>(database: &Connection, limit: Duration, work: impl FnOnce(&Connection) -> T) -> T {
+/// Does `work`, whose statements are told to stop once `limit` is over or `stop` is set.
+pub(super) fn within<T>(
+    database: &Connection,
+    limit: Duration,
+    stop: &AtomicBool,
+    work: impl FnOnce(&Connection) -> T,
+) -> T {
     let (done, waiter) = mpsc::channel::<()>();
     let handle = database.get_interrupt_handle();
     thread::scope(|scope| {
         let guard = thread::Builder::new()
             .name("bk-sqlite-limit".into())
-            .spawn_scoped(scope, move || interrupt_after(limit, &handle, &waiter));
+            .spawn_scoped(scope, move || interrupt_after(limit, stop, &handle, &waiter));
         if guard.is_err() {
             // Without somebody to watch the time nothing is begun that may have no end.
             database.get_interrupt_handle().interrupt();
@@ -61,11 +70,16 @@ pub(super) fn within<T>(database: &Connection, limit: Duration, work: impl FnOnc
     })
 }
 
-fn interrupt_after(limit: Duration, handle: &InterruptHandle, done: &mpsc::Receiver<()>) {
-    let mut wait = limit;
+fn interrupt_after(limit: Duration, stop: &AtomicBool, handle: &InterruptHandle, done: &mpsc::Receiver<()>) {
+    let mut left = limit;
+    let mut wait = left.min(INTERRUPT_EVERY);
     while done.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-        handle.interrupt();
-        wait = INTERRUPT_EVERY;
+        left = left.saturating_sub(wait);
+        wait = left.min(INTERRUPT_EVERY);
+        if left.is_zero() || stop.load(Ordering::Relaxed) {
+            handle.interrupt();
+            wait = INTERRUPT_EVERY;
+        }
     }
 }
 
@@ -90,7 +104,8 @@ fn count_all(database: &Connection) -> Counted {
     counted
 }
 
-fn tables(database: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
+/// The ordinary tables, by name.
+pub(super) fn tables(database: &Connection) -> rusqlite::Result<Vec<Vec<u8>>> {
     // One malformed table definition must not hide the other tables; the connection is read-only anyway.
     database.execute_batch("PRAGMA writable_schema = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")?;
     let mut statement = database.prepare(TABLES)?;

@@ -151,11 +151,16 @@ fn a_database_of_a_container_is_drilled_in_its_image_without_a_network_and_witho
     // One that is killed leaves none for longer than until the next.
     let slow = "[[profile.shop.drill]]\nname = \"slow\"\nquery = \"XREAD BLOCK 30000 STREAMS s $\"\n";
     machine.configure(&format!("{entry}{slow}"));
-    let mut command = machine.bk(&["verify", "shop", "--files", "none"]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    wait_for("the container", || (!podman.must(&["ps", "--quiet"]).is_empty()).then_some(()));
-    signal(child.id() as i32, Signal::KILL);
-    child.wait().unwrap();
+    let interrupted = |how: Signal| {
+        let mut command = machine.bk(&["verify", "shop", "--files", "none"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_for("the container", || (!podman.must(&["ps", "--quiet"]).is_empty()).then_some(()));
+        signal(child.id() as i32, how);
+        child.wait().unwrap()
+    };
+    assert_eq!(interrupted(Signal::TERM).code(), Some(130));
+    assert_eq!(podman.must(&["ps", "--all", "--quiet"]), "", "a container is left");
+    interrupted(Signal::KILL);
     machine.configure(entry);
     passes(&verdicts(&machine.verifies(0)), "dump");
     wait_for("the end of the container", || podman.must(&["ps", "--all", "--quiet"]).is_empty().then_some(()));

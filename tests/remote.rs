@@ -441,6 +441,37 @@ fn what_is_remembered_here_may_be_lost_or_damaged_and_a_check_does_not_look_at_i
 }
 
 #[test]
+fn a_damaged_pack_of_a_bucket_goes_to_quarantine_and_the_next_backup_stores_anew_what_it_held() {
+    let bench = Bench::new();
+    bench.expect(0, &["init"]);
+    bench.expect(0, &["backup", "source"]);
+    let all: Vec<String> = bench.server.keys().into_iter().filter(|key| key.contains("/packs/")).collect();
+    let length = |key: &String| std::fs::metadata(bench.server.object(key)).unwrap().len();
+    let pack = all.iter().max_by_key(|key| length(key)).unwrap();
+    let path = bench.server.object(pack);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let said = bench.expect(6, &["verify", "source", "--files", "all"]);
+    assert!(said.contains("NOT RESTORE") && said.contains("source/"), "{said}");
+    let said = bench.expect(5, &["repair", "packs", "--yes"]);
+    assert!(said.contains("in quarantine") && said.contains("bk backup"), "{said}");
+    assert!(!path.exists());
+    let held: Vec<String> = bench.server.keys().into_iter().filter(|key| key.contains("/quarantine/")).collect();
+    assert_eq!(held.len(), 2, "the pack and a note: {held:?}");
+    assert!(held.iter().any(|key| std::fs::read(bench.server.object(key)).unwrap() == bytes));
+    bench.expect(0, &["backup", "source"]);
+    bench.expect(0, &["check", "--read-data"]);
+    bench.expect(0, &["verify", "source", "--files", "all"]);
+    // Taken out is not thrown away.
+    let name = pack.rsplit('/').next().unwrap();
+    bench.expect(0, &["repair", "quarantine", "--put-back", name, "--yes"]);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    assert!(!bench.server.keys().iter().any(|key| key.contains("/quarantine/")));
+}
+
+#[test]
 fn when_the_nearest_repository_is_gone_the_next_one_is_read() {
     let bench = Bench::new();
     let endpoint = bench.server.endpoint().to_owned();

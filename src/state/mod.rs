@@ -25,6 +25,9 @@ pub const FILE_NAME: &str = "state.sqlite";
 
 /// Its shape; another one is begun anew.
 const VERSION: i32 = 1;
+/// How often, and how fast one after the other, a database is tried that others begin at the same moment.
+const BEGINNINGS: u32 = 200;
+const BETWEEN_BEGINNINGS: Duration = Duration::from_millis(50);
 
 const TABLES: &str = "
     CREATE TABLE run (
@@ -132,13 +135,27 @@ impl State {
     }
 }
 
+/// Of two processes that begin a database at once, SQLite tells one that it is locked, and does not wait.
+fn into_wal_mode(connection: &Connection) -> rusqlite::Result<()> {
+    let mut left = BEGINNINGS;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if left > 0 && error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+                left -= 1;
+                std::thread::sleep(BETWEEN_BEGINNINGS);
+            }
+            done => return done,
+        }
+    }
+}
+
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     // Nobody else's business; SQLite gives its other files the same mode. Only a new one: to close a database that this
     // process has open would drop its locks. What hinders this hinders SQLite, which says so.
     let _ = std::fs::File::options().create_new(true).append(true).mode(0o600).open(path);
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    into_wal_mode(&connection)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     let version =
         |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0));

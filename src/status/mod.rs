@@ -8,7 +8,7 @@ use std::time::Duration;
 pub use verdict::Verdict;
 
 use crate::clock::Timestamp;
-use crate::state::{Done, Verb};
+use crate::state::{Done, Figures, Verb};
 
 /// How long a run that is due may take to get going and to be done, when nothing is known of it.
 pub const GRACE: Duration = Duration::from_secs(2 * 3600);
@@ -74,7 +74,7 @@ pub struct Destination {
 }
 
 /// A snapshot, as far as this needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
     /// Its id in hexadecimal.
     pub id: String,
@@ -84,6 +84,8 @@ pub struct Seen {
     pub total_bytes: u64,
     /// Whether it is unlike those before, and nobody has said that this is right.
     pub strange: bool,
+    /// When some machine last proved that it restores, in seconds since 1970, and how long that took, in seconds.
+    pub verified: Option<(i64, f64)>,
 }
 
 /// One repository.
@@ -119,6 +121,28 @@ pub struct Known {
 }
 
 impl Known {
+    /// The last verification: the one that this machine remembers, or a later one that some machine noted in the
+    /// repository. Nothing is noted of one that failed.
+    fn proved(&self, remembered: Option<Done>) -> Option<Done> {
+        let noted = self.snapshots.iter().flatten().filter_map(|(_, seen)| Some((seen.verified?, seen)));
+        let Some(((ended, seconds), seen)) = noted.max_by_key(|((ended, _), _)| *ended) else { return remembered };
+        let began = ended - seconds as i64;
+        // The one that is remembered ended when it was noted, give or take a moment.
+        let is_later = remembered.as_ref().is_none_or(|done| ended > done.began + done.seconds as i64 + 60);
+        let noted = || Done {
+            verb: Verb::Verify,
+            profile: None,
+            repository: String::new(),
+            began,
+            seconds,
+            exit: 0,
+            snapshot: Some(seen.id.clone()),
+            figures: Figures::default(),
+            message: None,
+        };
+        if is_later { Some(noted()) } else { remembered }
+    }
+
     /// The newest snapshot that waits to be accepted. Without the repository it is known from the last time that
     /// forgetting waited for that.
     fn strange(&self) -> Option<Seen> {
@@ -172,7 +196,7 @@ impl Destination {
         let last = newest(Verb::Backup);
         let strange = known.strange();
         let mut verdict = Verdict::of(complete.as_ref(), strange.is_some(), last.as_ref(), limit, now);
-        let verified = newest(Verb::Verify);
+        let verified = known.proved(newest(Verb::Verify));
         if verified.as_ref().is_some_and(|done| done.exit == UNRESTORABLE) {
             verdict = verdict.max(Verdict::Broken);
         }
@@ -198,6 +222,7 @@ fn seen(done: &Done) -> Option<Seen> {
         start: Timestamp { seconds: done.began, nanos: 0 },
         total_bytes: done.figures.total_bytes.unwrap_or(0),
         strange: false,
+        verified: None,
     })
 }
 
@@ -251,14 +276,16 @@ impl RepositoryStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::Figures;
 
     fn at(hours: i64) -> Timestamp {
         Timestamp { seconds: hours * 3600, nanos: 0 }
     }
 
     fn snapshot(hours: i64, complete: bool) -> (bool, Seen) {
-        (complete, Seen { id: format!("{hours:08x}"), start: at(hours), total_bytes: 5, strange: false })
+        (
+            complete,
+            Seen { id: format!("{hours:08x}"), start: at(hours), total_bytes: 5, strange: false, verified: None },
+        )
     }
 
     fn done(hours: i64, exit: u8) -> Done {
@@ -342,6 +369,23 @@ mod tests {
             Verdict::Fine,
             "not tried, but not wrong"
         );
+    }
+
+    #[test]
+    fn what_another_machine_proved_later_counts_and_what_this_one_remembers_is_not_told_twice() {
+        let snapshots = |ended| {
+            let mut all = vec![snapshot(90, true)];
+            all[0].1.verified = Some((ended, 120.0));
+            Some(all)
+        };
+        let known = |ended, newest| Known { snapshots: snapshots(ended), newest, ..Known::default() };
+        let own = |exit| Done { verb: Verb::Verify, seconds: 100.0, ..done(95, exit) };
+        let later = judged(known(99 * 3600, vec![own(6)]), Limit::None);
+        assert_eq!((later.verdict, later.verified.unwrap().began), (Verdict::Fine, 99 * 3600 - 120));
+        let same = judged(known(95 * 3600 + 101, vec![own(0)]), Limit::None);
+        assert_eq!(same.verified.unwrap().began, 95 * 3600);
+        let earlier = judged(known(91 * 3600, vec![own(6)]), Limit::None);
+        assert_eq!(earlier.verdict, Verdict::Broken);
     }
 
     #[test]

@@ -146,7 +146,8 @@ fn a_file_of_this_machine_that_rotted_is_told_from_one_that_was_changed() {
     for files in ["all", "2GiB"] {
         let said = bench.verify(6, &["rot", "--files", files]);
         let differs = "it differs from the file on this machine at byte 0, although size and times are the same";
-        assert_eq!(said.matches(differs).count(), 2, "{said}");
+        assert!(said.contains(&format!("2 files DO NOT RESTORE: {differs}")), "{said}");
+        assert!(["one", "two"].iter().all(|name| said.contains(bench.path(name).to_str().unwrap())), "{said}");
         assert!(said.contains("rot DOES NOT RESTORE as it should") && said.contains("next: "), "{said}");
     }
     assert!(bench.proved().is_null());
@@ -176,7 +177,7 @@ fn damage_to_the_repository_names_the_files_or_folders_that_it_hits() {
     damaged(packs.last().unwrap(), &|| {
         for files in ["all", "2GiB"] {
             let said = bench.verify(6, &["wiki", "--files", files]);
-            assert!(said.contains(&format!("{} DOES NOT RESTORE: ", large.display())), "{said}");
+            assert!(said.contains("NOT RESTORE: ") && said.contains(large.to_str().unwrap()), "{said}");
         }
     });
     damaged(&packs[0], &|| {

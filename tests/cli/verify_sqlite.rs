@@ -23,10 +23,12 @@ fn bench() -> Bench {
 
 /// Puts a snapshot in which the database is what `change` makes of it.
 fn put(bench: &Bench, change: impl FnOnce(&mut Vec<TableRows>)) {
+    // Each is newer than all before it.
+    let later = std::fs::read_dir(bench.path("ssd/snapshots")).unwrap().count();
     bench.past("ssd").put(0, |snapshot: &mut Snapshot| {
         let NodeKind::File { rows, .. } = &mut snapshot.roots[0].node.kind else { panic!() };
         change(rows);
-        snapshot.start.seconds += 1;
+        snapshot.start.seconds += i64::try_from(later).unwrap();
     });
 }
 

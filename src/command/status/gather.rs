@@ -166,11 +166,13 @@ fn ask_all(session: &Session, targets: &BTreeMap<String, Target>) -> BTreeMap<St
             let own = snapshots.all.iter().filter(|info| info.snapshot.host == host);
             let seen = own.map(|info| {
                 let snapshot = &info.snapshot;
+                let proved = snapshots.facts.verification(&info.id).filter(|proved| proved.is_full());
                 let seen = Seen {
                     id: info.id.to_string(),
                     start: snapshot.start,
                     total_bytes: snapshot.statistics.total_bytes,
                     strange: snapshots.needs_acceptance(info),
+                    verified: proved.map(|proved| (proved.time.seconds, proved.seconds)),
                 };
                 (snapshot.profile.clone(), snapshot.outcome == Outcome::Complete, seen)
             });

@@ -249,7 +249,7 @@ mod tests {
 
     fn destination(repository: &str, hours_ago: i64, total_bytes: u64, stored: u64) -> Destination {
         let start = Timestamp { seconds: NOW.seconds - hours_ago * HOUR, nanos: 0 };
-        let seen = Seen { id: "0".repeat(64), start, total_bytes, strange: false };
+        let seen = Seen { id: "0".repeat(64), start, total_bytes, strange: false, verified: None };
         let figures = Figures { stored_bytes: Some(stored), ..Figures::default() };
         let recent = vec![Done { figures, ..done(Verb::Backup, hours_ago, 0, None) }];
         let newest =

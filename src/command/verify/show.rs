@@ -162,6 +162,7 @@ fn show_problems(session: &Session, problems: &[VerifyProblem]) {
 
 fn files_text(depth: Files, files: &VerifyStats) -> Option<String> {
     let what = match depth {
+        _ if files.files + files.parts == 0 => return None,
         Files::None => return None,
         Files::Sample => "a sample of ",
         Files::All => "all ",

@@ -94,7 +94,9 @@ impl PacksPlan {
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.cases.is_empty() && self.fetch.is_empty()
+        // Of a pack that is gone and that nobody has, nothing can be had.
+        let can_be_had = |case: &PackCase| case.stored_bytes.is_some() || case.whole_from.is_some() || case.fetched > 0;
+        self.fetch.is_empty() && !self.cases.iter().any(can_be_had)
     }
 }
 

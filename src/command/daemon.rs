@@ -31,9 +31,9 @@ const CHECK: &str = "check";
 
 /// Stay, and do what is due when it is due
 ///
-/// Runs what `bk run` and `bk check` would be called for by timers, one after the other, and what was missed while it
-/// was not there. SIGHUP reads the configuration again; SIGTERM and Ctrl-C end it, and what runs then is stopped in
-/// order. With `listen` in [metrics] it serves /metrics and /health.
+/// Runs what `bk run`, `bk check` and `bk verify` would be called for by timers, one after the other, and what was
+/// missed while it was not there. SIGHUP reads the configuration again; SIGTERM and Ctrl-C end it, and what runs then
+/// is stopped in order. With `listen` in [metrics] it serves /metrics and /health.
 #[derive(Debug, Args)]
 pub struct DaemonArgs {}
 

@@ -28,7 +28,7 @@ pub use turn::{Budget, BudgetError, GRACE, Kept, Promise, Standing};
 use contents::{Contents, Misfit};
 use noting::Notes;
 use packs::{BadPack, PacksRead};
-use report::{NOTHING_LOST, REPLACE_PACK, STORE_ANEW, UNREAD};
+use report::{NOTHING_LOST, REMAKE_INDEX, REPLACE_PACK, STORE_ANEW, UNREAD};
 use turn::Done;
 use walk::Walked;
 
@@ -246,6 +246,8 @@ fn tell(report: &mut CheckReport, contents: Contents, bad: HashMap<PackName, Bad
         let hint = if severity == Severity::Damage { REPLACE_PACK } else { UNREAD };
         packs.entry(name).or_insert_with(|| Finding::new(ObjectName::Pack(name).to_string(), severity, reason, hint));
     }
+    // Packs that nothing describes may hold what no index object lists.
+    let is_undescribed = contents.stored.keys().any(|name| !contents.described.contains_key(name));
     let mut index = None;
     for (culprit, touched) in walked.touched {
         let finding = match culprit {
@@ -257,7 +259,7 @@ fn tell(report: &mut CheckReport, contents: Contents, bad: HashMap<PackName, Bad
                 Area::Index.folder(),
                 Severity::Damage,
                 format!("{} blobs that snapshots need are in no index object", walked.missing_blobs),
-                STORE_ANEW,
+                if is_undescribed { REMAKE_INDEX } else { STORE_ANEW },
             )),
         };
         finding.snapshots = touched.snapshots;
@@ -292,7 +294,8 @@ fn notes(report: &mut CheckReport, contents: &Contents, bad: &HashMap<PackName, 
     let gone = bad.keys().filter(|name| !contents.stored.contains_key(name));
     let gone = gone.filter(|name| !walked.touched.contains_key(&Some(**name))).count();
     if gone > 0 {
-        report.notes.push(format!("{gone} packs of the index are gone; no snapshot needs anything of them"));
+        let packs = if gone == 1 { "pack of the index is" } else { "packs of the index are" };
+        report.notes.push(format!("{gone} {packs} gone; no snapshot needs anything of it"));
     }
     let here: HashSet<_> = contents.snapshots.iter().map(|info| info.id).collect();
     let parents = contents.snapshots.iter().filter_map(|info| info.snapshot.parent);

@@ -160,6 +160,8 @@ impl Finding {
     }
 }
 
+/// For blobs that no index object lists while there are packs that none describes.
+pub(super) const REMAKE_INDEX: &str = "run `bk repair index`: it reads from the packs themselves what they hold";
 /// For a pack that is gone or of the wrong size: a writer sees that by itself.
 pub(super) const STORE_ANEW: &str = "run `bk backup` again: it stores anew what the machine still has";
 /// For a pack that looks right from outside: a writer would rely on it.

@@ -82,7 +82,7 @@ fn a_promise_that_is_not_kept_is_told_and_that_it_is_kept_again() {
     let bench = two("[schedule]\ncheck = { at = \"0 5 * * 0\", usb = \"whole in 7d\" }\n");
     bench.expect(0, &["run"]);
     // The smallest is the oldest and is read first: at that pace the others would take weeks.
-    let mut packs: Vec<_> = files(&bench.path("usb/packs")).into_iter().map(|(name, _)| name).collect();
+    let mut packs: Vec<_> = files(&bench.path("usb/packs")).into_keys().collect();
     packs.sort_by_key(|name| std::fs::metadata(bench.path("usb/packs").join(name)).unwrap().len());
     for (younger, name) in (0_u64..).zip(packs) {
         let pack = std::fs::File::options().append(true).open(bench.path("usb/packs").join(name)).unwrap();

@@ -241,6 +241,7 @@ fn snapshot(run: RunId, node: Node, parent: Option<SnapshotId>) -> Snapshot {
         description: None,
         anomalies: Vec::new(),
         previous: None,
+        imported: None,
     }
 }
 

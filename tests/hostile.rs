@@ -88,6 +88,7 @@ fn snapshot(roots: Vec<Root>) -> Snapshot {
         description: None,
         anomalies: Vec::new(),
         previous: None,
+        imported: None,
     }
 }
 

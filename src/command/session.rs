@@ -17,7 +17,7 @@ use crate::profile::{self, Config, Environment, Given, Login, Origin};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
 use crate::store::location::Service;
 use crate::store::remote::Settings;
-use crate::store::{Location, Stop, Store};
+use crate::store::{Format, Location, Stop, Store};
 use crate::ui::{Exit, Failure, Screen};
 
 /// Name of the repository that needs no configuration.
@@ -65,6 +65,8 @@ pub struct Opened {
 pub struct Target {
     /// Its name in the configuration, or its location.
     pub name: String,
+    /// What it is written in.
+    pub format: Format,
     /// Where it is.
     pub location: Location,
     /// Mount point that must be mounted.
@@ -87,6 +89,7 @@ impl Target {
     pub fn plain(name: &str, location: Location) -> Self {
         Self {
             name: name.to_owned(),
+            format: Format::Bk,
             location,
             require_mount: None,
             min_free_bytes: 0,
@@ -267,14 +270,15 @@ impl Session {
             };
             return Err(Failure::usage(format!("there is no repository called `{text}`"), hint));
         }
-        let location = Location::parse(text, &here)?;
+        let (format, place) = Format::split(text);
+        let location = Location::parse(place, &here)?;
         // What is configured for a place holds for it under its URL, too.
         let known = self.config.repositories.iter().find(|(_, known)| known.location == text);
         match (&location, known) {
             (Location::Remote(_), Some((name, _))) => Ok(Target { name: text.to_owned(), ..self.target(name)? }),
             _ => {
                 let remote = bucket_of_environment(&location);
-                Ok(Target { stamps: self.stamps.clone(), remote, ..Target::plain(text, location) })
+                Ok(Target { format, stamps: self.stamps.clone(), remote, ..Target::plain(text, location) })
             }
         }
     }

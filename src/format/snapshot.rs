@@ -123,6 +123,19 @@ impl Statistics {
     }
 }
 
+/// Whence a snapshot came that was made by another program, or in a repository of other keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Imported {
+    /// Format of the repository it came from: `restic` or `bk`.
+    pub format: String,
+    /// Id of that repository, in hexadecimal digits.
+    pub repository: String,
+    /// The id that the snapshot has there.
+    pub snapshot: [u8; 32],
+    /// Hash of what it holds there: another snapshot with the same tree and start is the same one, tagged anew.
+    pub tree: [u8; 32],
+}
+
 /// A snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -169,6 +182,8 @@ pub struct Snapshot {
     /// When the newest complete snapshot of the same profile and host was begun that was there then. Retention measures
     /// breaks by it, as forgetting thins out what lies between.
     pub previous: Option<Timestamp>,
+    /// Whence it came, when it was not made here.
+    pub imported: Option<Imported>,
 }
 
 /// Whether `name` may be the restore name of a root: relative, and every part a valid name.
@@ -238,6 +253,11 @@ impl Snapshot {
         if let Some(previous) = self.previous {
             encode_time(fields.field(21), previous);
         }
+        if let Some(imported) = &self.imported {
+            let writer = fields.field(22).array(4);
+            writer.text(&imported.format).text(&imported.repository);
+            writer.bytes(&imported.snapshot).bytes(&imported.tree);
+        }
         fields.into_bytes()
     }
 
@@ -288,6 +308,7 @@ struct Parts {
     description: Option<String>,
     anomalies: Vec<String>,
     previous: Option<Timestamp>,
+    imported: Option<Imported>,
 }
 
 impl Parts {
@@ -329,6 +350,12 @@ impl Parts {
             19 => self.description = Some(reader.text()?.to_owned()),
             20 => self.anomalies = decode_texts(reader)?,
             21 => self.previous = Some(decode_time(reader)?),
+            22 => {
+                reader.tuple::<4>()?;
+                let (format, repository) = (reader.text()?.to_owned(), reader.text()?.to_owned());
+                let (snapshot, tree) = (reader.fixed()?, reader.fixed()?);
+                self.imported = Some(Imported { format, repository, snapshot, tree });
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -357,6 +384,7 @@ impl Parts {
             description: self.description,
             anomalies: self.anomalies,
             previous: self.previous,
+            imported: self.imported,
         })
     }
 }
@@ -442,6 +470,12 @@ mod tests {
             description: None,
             anomalies: vec!["a".into(), "b".into()],
             previous: Some(Timestamp { seconds: 0, nanos: 5 }),
+            imported: Some(Imported {
+                format: "restic".into(),
+                repository: "ab".into(),
+                snapshot: [3; 32],
+                tree: [4; 32],
+            }),
         }
     }
 

@@ -155,6 +155,7 @@ pub(crate) fn empty_snapshot() -> Snapshot {
         description: None,
         anomalies: Vec::new(),
         previous: None,
+        imported: None,
     }
 }
 

@@ -110,6 +110,18 @@ pub enum RepositoryError {
         /// Why not.
         reason: String,
     },
+    /// Something in a repository of another format cannot be used.
+    #[error("{object} of {location} cannot be used: {reason}")]
+    Foreign {
+        /// The repository.
+        location: String,
+        /// What in it.
+        object: String,
+        /// Why not.
+        reason: String,
+        /// Whether what is stored is to blame, as opposed to a passing trouble.
+        damage: bool,
+    },
     /// Other keys.
     #[error("{location} is no sibling of {other}: the key of that one does not open it")]
     NotSibling {
@@ -179,6 +191,10 @@ impl RepositoryError {
             Self::LastSlot { .. } => "add another key first, with `bk key add`",
             Self::NoSuchSlot { .. } => "run `bk key list` and type more digits of the slot",
             Self::NotIndexed { .. } => "run `bk check` to see which snapshots need it; a new backup stores it again",
+            Self::Foreign { damage: true, .. } => {
+                "`restic check --read-data` says more; see also restic's own guide to repairs"
+            }
+            Self::Foreign { .. } => "check that the repository can be reached, then run the command again",
             Self::NotSibling { .. } => {
                 "repositories that `bk init` makes together are siblings; name one of another family alone, with --repo"
             }
@@ -204,7 +220,8 @@ impl RepositoryError {
             | Self::Object { .. }
             | Self::Malformed { .. }
             | Self::NotIndexed { .. }
-            | Self::Segment { .. } => true,
+            | Self::Segment { .. }
+            | Self::Foreign { damage: true, .. } => true,
             Self::Store(error) => matches!(error, StoreError::Missing { .. } | StoreError::Short { .. }),
             _ => false,
         }

@@ -8,6 +8,7 @@ mod commit;
 mod error;
 mod facts;
 mod follower;
+mod foreign;
 mod index;
 mod keys;
 mod packer;
@@ -32,6 +33,7 @@ pub use error::RepositoryError;
 pub(crate) use facts::is_past;
 pub use facts::{Facts, Readings, add_facts, join_facts, run_detail, until_detail};
 pub use follower::{Follower, NewPack};
+pub use foreign::{Foreign, ForeignSnapshots};
 pub use index::{Entry, Index};
 pub use keys::{Slot, Slots, add_slot, open_slots, opened_by, put_slot, remove_slot, seal_slot, slots};
 pub use packer::target_len;
@@ -60,6 +62,8 @@ pub struct Repository {
     store: Arc<dyn Store>,
     keys: Arc<Keys>,
     config: Arc<Config>,
+    /// Whence blobs and snapshots come when they are in another format.
+    foreign: Option<Arc<dyn Foreign>>,
 }
 
 /// The area that objects of `kind` are in.
@@ -123,7 +127,7 @@ impl Repository {
             let _ = store.delete(&name);
             return Err(error);
         }
-        Ok(Self { store, keys, config: Arc::new(config) })
+        Ok(Self { store, keys, config: Arc::new(config), foreign: None })
     }
 
     /// Opens a repository with whatever slot `credential` fits.
@@ -137,7 +141,7 @@ impl Repository {
             let config = read_config(&*store, &keys)?;
             Ok((keys, config))
         })?;
-        Ok(Self { store, keys: Arc::new(keys), config: Arc::new(config) })
+        Ok(Self { store, keys: Arc::new(keys), config: Arc::new(config), foreign: None })
     }
 
     /// Opens a sibling of a repository that is open, with its keys.
@@ -151,14 +155,15 @@ impl Repository {
             }
             error => error,
         })?;
-        Ok(Self { store, keys: Arc::clone(&self.keys), config: Arc::new(config) })
+        Ok(Self { store, keys: Arc::clone(&self.keys), config: Arc::new(config), foreign: None })
     }
 
     /// The same repository, of which nothing that is written will be kept.
     #[must_use]
     pub fn dry(&self) -> Self {
         let store = Arc::new(DryStore::new(Arc::clone(&self.store)));
-        Self { store, keys: Arc::clone(&self.keys), config: Arc::clone(&self.config) }
+        let foreign = self.foreign.clone();
+        Self { store, keys: Arc::clone(&self.keys), config: Arc::clone(&self.config), foreign }
     }
 
     /// Where it is.
@@ -190,6 +195,9 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::Feature`] when it needs a later version.
     pub fn check_writable(&self) -> Result<(), RepositoryError> {
+        if self.is_foreign() {
+            return Err(StoreError::OtherFormat { location: self.location() }.into());
+        }
         let chunks_alike = self.config.chunker == CHUNKER_KEYED_GEAR && self.config.class_rule == CLASS_RULE;
         match self.config.write_features.first() {
             Some(feature) => {

@@ -1,11 +1,11 @@
 //! The snapshots of a repository, and how a user names one.
 
-use super::{Facts, Repository, RepositoryError};
+use super::{Facts, ForeignSnapshots, Repository, RepositoryError};
 use crate::format::Kind;
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{Outcome, Snapshot};
 use crate::id::{IdPrefix, SnapshotId};
-use crate::store::ObjectName;
+use crate::store::{ObjectName, ResticArea};
 
 /// A snapshot with its id and the name of its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,15 @@ impl Snapshots {
     /// # Errors
     /// When the store cannot be listed or read.
     pub fn load(repository: &Repository) -> Result<Self, RepositoryError> {
+        if let Some(foreign) = repository.foreign() {
+            let ForeignSnapshots { all, damaged } = foreign.snapshots()?;
+            let name = |id: &SnapshotId| ResticArea::Snapshots.object(id.0);
+            let all =
+                all.into_iter().map(|(id, snapshot)| SnapshotInfo { id, name: name(&id), snapshot, stored: None });
+            let mut snapshots = Self { all: all.collect(), damaged, ..Self::default() };
+            snapshots.sort();
+            return Ok(snapshots);
+        }
         let facts = Facts::load(repository)?;
         let mut snapshots = Self { damaged: facts.damaged.clone(), facts, ..Self::default() };
         for listed in repository.store().list(crate::store::Area::Snapshots)? {
@@ -82,8 +91,12 @@ impl Snapshots {
                 Err(error) => return Err(error),
             }
         }
-        snapshots.all.sort_by_key(|info| (info.snapshot.start, info.snapshot.end, info.id));
+        snapshots.sort();
         Ok(snapshots)
+    }
+
+    fn sort(&mut self) {
+        self.all.sort_by_key(|info| (info.snapshot.start, info.snapshot.end, info.id));
     }
 
     /// Whether a snapshot is listed or noted as forgotten.

@@ -56,6 +56,7 @@ impl Made {
             verified: false,
             stored: None,
             previous: None,
+            imported: None,
         };
         for word in words {
             match word.split_once('=') {

@@ -67,6 +67,12 @@ pub enum StoreError {
         /// The store.
         location: String,
     },
+    /// Something of ours should be put into a repository in another format.
+    #[error("{location} is a repository in restic's format, which this cannot write to")]
+    OtherFormat {
+        /// The store.
+        location: String,
+    },
     /// The file system that should be mounted is not.
     #[error("{mount} is not a mount point now, and `require-mount` asks for one before {location} is used")]
     NotMounted {
@@ -191,6 +197,7 @@ impl StoreError {
             }
             Self::NoRepository { .. } => "check the location, or make a repository there with `bk init`",
             Self::NotEmpty { .. } => "choose another folder, or an empty one",
+            Self::OtherFormat { .. } => "use `bk export` to write to it, `bk import` to bring its snapshots here",
             Self::NotMounted { .. } => "mount it, then run the command again",
             Self::Remote { trouble, .. } => trouble.hint(),
             Self::Ssh { trouble, .. } => trouble.hint(),

@@ -26,6 +26,52 @@ pub enum Area {
     Temporary,
     /// What a repair has taken out. No part of the repository either: only `bk repair quarantine` looks there.
     Quarantine,
+    /// A folder of a repository in restic's format, which lies in a place of its own.
+    Restic(ResticArea),
+}
+
+/// A folder of a repository in restic's format: restic's design document, "Repository Layout".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ResticArea {
+    /// One file, at the top, that is called `config` and has no hash.
+    Config,
+    /// Passwords that open it.
+    Keys,
+    /// Packs, in folders of their first two digits.
+    Data,
+    /// Which blob is in which pack.
+    Index,
+    /// Snapshots.
+    Snapshots,
+    /// Who works with it at the moment.
+    Locks,
+}
+
+impl ResticArea {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Config, Self::Keys, Self::Data, Self::Index, Self::Snapshots, Self::Locks];
+
+    /// Name of the folder; of the configuration, which has none, its own.
+    #[must_use]
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Keys => "keys",
+            Self::Data => "data",
+            Self::Index => "index",
+            Self::Snapshots => "snapshots",
+            Self::Locks => "locks",
+        }
+    }
+
+    /// The name of an object; that of the configuration has no use for `id`.
+    #[must_use]
+    pub const fn object(self, id: [u8; 32]) -> ObjectName {
+        match self {
+            Self::Config => ObjectName::Plain(Area::Restic(self), ObjectId([0; 32])),
+            _ => ObjectName::Plain(Area::Restic(self), ObjectId(id)),
+        }
+    }
 }
 
 impl Area {
@@ -46,6 +92,7 @@ impl Area {
             Self::Marks => "marks",
             Self::Temporary => "tmp",
             Self::Quarantine => "quarantine",
+            Self::Restic(area) => area.folder(),
         }
     }
 }
@@ -86,7 +133,7 @@ impl Quarantined {
                 Some(ObjectName::Config(u32::from_be_bytes([a, b, c, d]), ObjectId(self.hash)))
             }
             Area::Packs => Some(ObjectName::Pack(PackName { id: PackId(self.hash), nonce: self.rest })),
-            Area::Temporary | Area::Quarantine => None,
+            Area::Temporary | Area::Quarantine | Area::Restic(_) => None,
             area => Some(ObjectName::Plain(area, ObjectId(self.hash))),
         }
     }
@@ -147,6 +194,7 @@ impl ObjectName {
         match self {
             Self::Config(generation, id) => format!("{generation:08x}-{id}"),
             Self::Pack(name) => name.to_string(),
+            Self::Plain(Area::Restic(ResticArea::Config), _) => ResticArea::Config.folder().to_owned(),
             Self::Plain(_, id) => id.to_string(),
             Self::Quarantined(name) => name.file_name(),
         }
@@ -166,6 +214,9 @@ impl ObjectName {
                 Some(Self::Pack(PackName { id: id.parse::<PackId>().ok()?, nonce: from_hex(nonce)? }))
             }
             Area::Quarantine => Quarantined::parse(file_name).map(Self::Quarantined),
+            Area::Restic(ResticArea::Config) => {
+                (file_name == ResticArea::Config.folder()).then(|| ResticArea::Config.object([0; 32]))
+            }
             _ => Some(Self::Plain(area, file_name.parse().ok()?)),
         }
     }
@@ -181,7 +232,7 @@ impl ObjectName {
                 }
             }
             Self::Pack(name) => rest = name.nonce,
-            Self::Plain(Area::Temporary | Area::Quarantine, _) | Self::Quarantined(_) => return None,
+            Self::Plain(Area::Temporary | Area::Quarantine | Area::Restic(_), _) | Self::Quarantined(_) => return None,
             Self::Plain(..) => {}
         }
         Some(Quarantined { area: self.area(), hash: *self.hash(), rest, seconds, is_note: false })
@@ -193,6 +244,8 @@ impl fmt::Display for ObjectName {
         let folder = self.area().folder();
         match self {
             Self::Pack(name) => write!(f, "{folder}/{}/{name}", to_hex(&name.id.0[..1])),
+            Self::Plain(Area::Restic(ResticArea::Config), _) => f.write_str(folder),
+            Self::Plain(Area::Restic(ResticArea::Data), id) => write!(f, "{folder}/{}/{id}", to_hex(&id.0[..1])),
             _ => write!(f, "{folder}/{}", self.file_name()),
         }
     }
@@ -236,6 +289,19 @@ mod tests {
         for wrong in ["packs-x-00000000000000ff", "tmp-00-00000000000000ff", "packs", "index--00000000000000ff", ""] {
             assert_eq!(ObjectName::parse(Area::Quarantine, wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn names_of_restic_are_those_that_restic_uses() {
+        for area in ResticArea::ALL {
+            let name = area.object([0xab; 32]);
+            assert_eq!(ObjectName::parse(Area::Restic(area), &name.file_name()), Some(name));
+            assert_eq!(name.quarantined(0), None);
+        }
+        assert_eq!(ResticArea::Config.object([1; 32]).to_string(), "config");
+        let data = ResticArea::Data.object([0xcd; 32]).to_string();
+        assert!(data.starts_with("data/cd/cdcd") && data.len() == 8 + 64, "{data}");
+        assert!(ResticArea::Locks.object([1; 32]).to_string().starts_with("locks/0101"));
     }
 
     #[test]

@@ -62,6 +62,30 @@ impl Service {
     }
 }
 
+/// What a repository is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// bk-repository(7).
+    #[default]
+    Bk,
+    /// That of restic and rustic.
+    Restic,
+}
+
+impl Format {
+    /// What is written before the location of a repository in restic's format.
+    pub const RESTIC_PREFIX: &str = "restic:";
+
+    /// Takes the format off the location that a user wrote.
+    #[must_use]
+    pub fn split(text: &str) -> (Self, &str) {
+        match text.strip_prefix(Self::RESTIC_PREFIX) {
+            Some(rest) => (Self::Restic, rest),
+            None => (Self::Bk, text),
+        }
+    }
+}
+
 /// A text that is no place this program can use. Never repeats what may be a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {

@@ -113,6 +113,7 @@ fn back_up(
         description: None,
         anomalies: Vec::new(),
         previous: None,
+        imported: None,
     };
     let info = Commit { repository, index: &index, clock }.put(&writer, &snapshot)?;
     Ok((info.id, blobs))

@@ -324,6 +324,7 @@ fn describe(options: &BackupOptions<'_>, stats: &BackupStats, roots: Vec<Root>, 
         description: options.description.clone(),
         anomalies: Vec::new(),
         previous: None,
+        imported: None,
     }
 }
 

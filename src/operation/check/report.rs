@@ -85,7 +85,7 @@ impl Counts {
             Area::Snapshots => &mut self.snapshots,
             Area::Facts => &mut self.facts,
             Area::Marks => &mut self.marks,
-            Area::Temporary | Area::Quarantine => return,
+            Area::Temporary | Area::Quarantine | Area::Restic(_) => return,
         };
         *count += objects;
     }
@@ -184,7 +184,7 @@ pub(super) const fn hint(area: Area) -> &'static str {
         }
         Area::Facts => "put it back from a copy or take it out: pins and verifications that it noted are lost then",
         Area::Marks => "put it back from a copy; without one, take it out when no prune has run for three days",
-        Area::Temporary | Area::Quarantine => "leave it: it is no part of the repository",
+        Area::Temporary | Area::Quarantine | Area::Restic(_) => "leave it: it is no part of the repository",
     }
 }
 

@@ -56,7 +56,6 @@ impl Made {
             verified: false,
             stored: None,
             previous: None,
-            imported: None,
         };
         for word in words {
             match word.split_once('=') {

@@ -21,6 +21,8 @@
 //!
 //! **Operations**, one verb a module of [`operation`], take a repository, options and a progress, and give statistics.
 //!
+//! **Interop**: [`interop`] reads and writes repositories of other programs; only it names rustic_core.
+//!
 //! **Service**: [`hook`] runs the programs that know a service, [`profile`] turns configuration files into what is to be
 //! done, and says where each value came from, [`status`] says how things stand, [`metrics`] says it in numbers,
 //! [`notify`] tells people how it went, [`job`] does it for one profile, and looks whether it can, [`drill`] proves that a
@@ -50,6 +52,8 @@ pub mod store;
 pub mod repository;
 
 pub mod operation;
+
+pub mod interop;
 
 pub mod drill;
 pub mod hook;

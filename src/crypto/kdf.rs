@@ -15,6 +15,12 @@ impl Passphrase {
         Self(Zeroizing::new(text))
     }
 
+    /// The text itself, for a library that derives a key of its own from it.
+    #[must_use]
+    pub fn as_text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

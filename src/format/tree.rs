@@ -351,6 +351,14 @@ pub struct TreeWriter<'a> {
     large: bool,
 }
 
+/// The one tree blob of a folder with these entries, ascending by name: what a reader of another format gives out, as
+/// nothing of it is stored.
+#[must_use]
+pub fn leaf(nodes: &[Node]) -> Vec<u8> {
+    let encoded: Vec<u8> = nodes.iter().flat_map(encode_node).collect();
+    encode_blob(0, nodes.len(), &encoded)
+}
+
 impl<'a> TreeWriter<'a> {
     /// For an empty directory.
     #[must_use]

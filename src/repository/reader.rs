@@ -36,6 +36,15 @@ struct Decoded {
     start: usize,
 }
 
+impl Blob {
+    /// The bytes before and those from `at` on, which is at most the length; no copy is made.
+    #[must_use]
+    pub fn cut(self, at: usize) -> (Self, Self) {
+        let middle = self.start.saturating_add(at).min(self.end);
+        (Self { segment: Arc::clone(&self.segment), end: middle, ..self }, Self { start: middle, ..self })
+    }
+}
+
 impl std::ops::Deref for Blob {
     type Target = [u8];
     fn deref(&self) -> &[u8] {

@@ -1,0 +1,3 @@
+//! Repositories of other programs.
+
+pub mod restic;

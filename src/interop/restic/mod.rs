@@ -28,7 +28,7 @@ use rustic_core::{
 
 pub use check::{CheckFinding, CheckReport};
 pub use error::ResticError;
-pub use export::{ExportProblem, ExportStats};
+pub use export::ExportStats;
 pub use lock::Access;
 pub use prune::PruneStats;
 pub use snapshot::Exported;

@@ -50,6 +50,9 @@ pub(super) fn moment(time: Timestamp) -> Option<Moment> {
     Moment::new(time.seconds, time.nanos.cast_signed()).ok()
 }
 
+/// Names and values of extended attributes.
+pub(super) type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 fn metadata(from: &ResticMetadata) -> Metadata {
     let go = from.mode.unwrap_or(0);
     let special = SPECIAL.into_iter().filter(|(_, bit)| go & bit != 0).fold(0, |mode, (ours, _)| mode | ours);
@@ -158,7 +161,7 @@ fn number(node: &Node) -> u64 {
 ///
 /// # Errors
 /// What of it has no words there.
-pub(super) fn theirs(node: &Node, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Result<ResticNode, String> {
+pub(super) fn theirs(node: &Node, xattrs: Attributes) -> Result<ResticNode, String> {
     let from = &node.metadata;
     let (node_type, kind_bits, size) = match &node.kind {
         NodeKind::File { size, .. } => (NodeType::File, 0, *size),
@@ -207,7 +210,7 @@ fn attribute<T: DeserializeOwned>((name, value): (Vec<u8>, Vec<u8>)) -> Result<T
 mod tests {
     use super::*;
 
-    fn there_and_back(node: &Node, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Node {
+    fn there_and_back(node: &Node, xattrs: Attributes) -> Node {
         let written = serde_json::to_string(&theirs(node, xattrs).unwrap()).unwrap();
         let mut read: ResticNode = serde_json::from_str(&written).unwrap();
         if read.is_dir() {

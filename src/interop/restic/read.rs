@@ -46,11 +46,12 @@ impl Restic {
     ///
     /// # Errors
     /// When they cannot be listed, or not be reached.
-    pub(super) fn files(&self) -> Result<(Vec<([u8; 32], SnapshotFile)>, Vec<(String, String)>), ResticError> {
+    pub(super) fn files(&self) -> Result<Files, ResticError> {
         files(&self.backend, |id| self.repository.get_file::<SnapshotFile>(id))
     }
 }
 
+/// What every snapshot that can be read says, each with its id; and names of those that cannot, with the reason.
 type Files = (Vec<([u8; 32], SnapshotFile)>, Vec<(String, String)>);
 
 fn files(

@@ -6,6 +6,12 @@ mod support;
 
 #[path = "store/claims.rs"]
 mod claims;
+#[path = "support/rclone_server.rs"]
+mod rclone_server;
+#[path = "store/rest.rs"]
+mod rest;
+#[path = "store/restic.rs"]
+mod restic;
 #[path = "store/s3.rs"]
 mod s3;
 #[path = "support/s3_server.rs"]

@@ -35,6 +35,12 @@ pub(super) fn server_credentials(target: &Target, remote: &Remote) -> Result<Opt
         return of_file(&path).map(Some);
     }
     let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if remote.service.is_rest() {
+        // As restic reads them; the user may be in the location.
+        let user = remote.user.clone().or_else(|| given("RESTIC_REST_USERNAME"));
+        let login = user.zip(given("RESTIC_REST_PASSWORD"));
+        return Ok(login.map(|(user, password)| Credentials::new(user, password, None)));
+    }
     let keys = (given("AWS_ACCESS_KEY_ID"), given("AWS_SECRET_ACCESS_KEY"));
     Ok(match (remote.service.has_buckets(), keys) {
         (true, (Some(id), Some(secret))) => Some(Credentials::new(id, secret, given("AWS_SESSION_TOKEN"))),

@@ -7,8 +7,8 @@ use super::credentials::server_credentials;
 use super::session::{Target, variable};
 use crate::store::cache::TREE_BYTES;
 use crate::store::location::Service;
-use crate::store::remote::{Credentials, RemoteStore};
-use crate::store::{CachedStore, LocalStore, Location, SftpStore, Stop, Store, StoreError};
+use crate::store::remote::{Credentials, RemoteStore, Settings};
+use crate::store::{CachedStore, Format, LocalStore, Location, SftpStore, Stop, Store, StoreError};
 use crate::ui::Failure;
 
 /// Whether copies of what is far away may serve.
@@ -55,6 +55,9 @@ pub(super) fn store_opener(
 
 fn open_store(target: &Target, credentials: Option<Credentials>, copies: Copies) -> Result<Arc<dyn Store>, StoreError> {
     check_mounted(target)?;
+    if target.format == Format::Restic {
+        return open_restic_store(target, credentials);
+    }
     let far: Arc<dyn Store> = match &target.location {
         Location::Local(path) => {
             let store = LocalStore::open(path)?.with_min_free(target.min_free_bytes);
@@ -68,6 +71,37 @@ fn open_store(target: &Target, credentials: Option<Credentials>, copies: Copies)
     Ok(match cache_folder(&target.location).filter(|_| copies == Copies::Kept) {
         Some(folder) => Arc::new(CachedStore::new(far, folder, TREE_BYTES)),
         None => far,
+    })
+}
+
+/// Copies of what is far away are no use here: they are kept by names of ours.
+fn open_restic_store(target: &Target, credentials: Option<Credentials>) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &target.location {
+        Location::Local(path) => Arc::new(LocalStore::open_restic(path)?.with_min_free(target.min_free_bytes)),
+        Location::Remote(remote) if remote.service == Service::Sftp => {
+            Arc::new(SftpStore::open_restic(remote, &target.remote)?)
+        }
+        Location::Remote(remote) => Arc::new(RemoteStore::open_restic(remote, &target.remote, credentials)?),
+    })
+}
+
+/// Makes the place of a new repository in restic's format.
+///
+/// # Errors
+/// When the credentials of its server cannot be read; [`StoreError::NotEmpty`] when anything is there.
+#[allow(dead_code, reason = "what makes such repositories is `bk export`")]
+pub(super) fn create_restic_store(target: &Target, stop: Stop) -> Result<Arc<dyn Store>, Failure> {
+    check_mounted(target)?;
+    let settings = Settings { stop, ..target.remote.clone() };
+    Ok(match &target.location {
+        Location::Local(path) => Arc::new(LocalStore::create_restic(path)?.with_min_free(target.min_free_bytes)),
+        Location::Remote(remote) if remote.service == Service::Sftp => {
+            server_credentials(target, remote)?;
+            Arc::new(SftpStore::create_restic(remote, &settings)?)
+        }
+        Location::Remote(remote) => {
+            Arc::new(RemoteStore::create_restic(remote, &settings, server_credentials(target, remote)?)?)
+        }
     })
 }
 

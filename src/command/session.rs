@@ -271,7 +271,7 @@ impl Session {
             return Err(Failure::usage(format!("there is no repository called `{text}`"), hint));
         }
         let (format, place) = Format::split(text);
-        let location = Location::parse(place, &here)?;
+        let location = Location::parse_as(format, place, &here)?;
         // What is configured for a place holds for it under its URL, too.
         let known = self.config.repositories.iter().find(|(_, known)| known.location == text);
         match (&location, known) {

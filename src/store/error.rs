@@ -195,7 +195,9 @@ impl StoreError {
             Self::Full { .. } | Self::MinFree { .. } => {
                 "make room there, then run the command again; what is stored already is kept and used"
             }
-            Self::NoRepository { .. } => "check the location, or make a repository there with `bk init`",
+            Self::NoRepository { .. } => {
+                "check the location, or make a repository there with `bk init`; `bk export` makes those in restic's format"
+            }
             Self::NotEmpty { .. } => "choose another folder, or an empty one",
             Self::OtherFormat { .. } => "use `bk export` to write to it, `bk import` to bring its snapshots here",
             Self::NotMounted { .. } => "mount it, then run the command again",

@@ -51,6 +51,22 @@ impl ResticArea {
     /// All of them.
     pub const ALL: [Self; 6] = [Self::Config, Self::Keys, Self::Data, Self::Index, Self::Snapshots, Self::Locks];
 
+    /// The name of the configuration: a place is a repository when it has one.
+    pub const CONFIG: ObjectName = Self::Config.object([0; 32]);
+
+    /// The folders that objects of this area lie in: of packs those of their first two digits, of the configuration none.
+    pub fn folders(self) -> impl Iterator<Item = String> {
+        let count = match self {
+            Self::Config => 0,
+            Self::Data => 256,
+            _ => 1_u16,
+        };
+        (0..count).map(move |first| match self {
+            Self::Data => format!("{}/{first:02x}", self.folder()),
+            _ => self.folder().to_owned(),
+        })
+    }
+
     /// Name of the folder; of the configuration, which has none, its own.
     #[must_use]
     pub const fn folder(self) -> &'static str {
@@ -299,6 +315,9 @@ mod tests {
             assert_eq!(name.quarantined(0), None);
         }
         assert_eq!(ResticArea::Config.object([1; 32]).to_string(), "config");
+        assert_eq!((ResticArea::Data.folders().count(), ResticArea::Config.folders().count()), (256, 0));
+        assert!(ResticArea::Data.folders().any(|folder| folder == "data/0f"));
+        assert_eq!(ResticArea::Locks.folders().collect::<Vec<_>>(), ["locks"]);
         let data = ResticArea::Data.object([0xcd; 32]).to_string();
         assert!(data.starts_with("data/cd/cdcd") && data.len() == 8 + 64, "{data}");
         assert!(ResticArea::Locks.object([1; 32]).to_string().starts_with("locks/0101"));

@@ -1,6 +1,9 @@
 //! A repository in a folder, our own because durability is the point: write, fsync, rename without replacing,
 //! fsync the folder. A failed fsync means a failed object; it is never tried again on the same file.
 
+mod restic;
+
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,6 +27,8 @@ const TEMPORARY: &str = Area::Temporary.folder();
 pub struct LocalStore {
     folder: Arc<Folder>,
     min_free_bytes: u64,
+    /// Whether there was a configuration in restic's format when it was opened: without one nothing is known.
+    holds_restic: bool,
 }
 
 #[derive(Debug)]
@@ -93,6 +98,37 @@ impl Folder {
     }
 }
 
+/// What a folder may hold at a place that is free for a new repository.
+enum May {
+    HoldAnything,
+    HoldEmptyFolders,
+    HoldNothing,
+}
+
+/// Whether all that is below `path` may be there.
+fn holds_only(path: &Path, rule: impl Fn(&OsStr) -> Option<May>) -> io::Result<bool> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let sound = match rule(&entry.file_name()) {
+            None => false,
+            Some(May::HoldAnything) => true,
+            Some(May::HoldNothing) => fs::read_dir(entry.path())?.next().is_none(),
+            Some(May::HoldEmptyFolders) => {
+                for first in fs::read_dir(entry.path())? {
+                    if fs::read_dir(first?.path())?.next().is_some() {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+        };
+        if !sound {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl LocalStore {
     /// Whether there is a repository at `path`: one that was not finished has no configuration.
     #[must_use]
@@ -105,28 +141,15 @@ impl LocalStore {
     /// # Errors
     /// When `path` is no folder that can be read.
     pub fn is_unfinished(path: &Path) -> io::Result<bool> {
-        for entry in fs::read_dir(path)? {
-            let entry = entry?;
-            let name = entry.file_name();
+        holds_only(path, |name| {
             let area = Area::ALL.into_iter().find(|area| name == area.folder());
-            let sound = match area {
-                Some(Area::Keys) => true,
-                None => name == TEMPORARY,
-                Some(Area::Packs) => {
-                    for first in fs::read_dir(entry.path())? {
-                        if fs::read_dir(first?.path())?.next().is_some() {
-                            return Ok(false);
-                        }
-                    }
-                    true
-                }
-                Some(_) => fs::read_dir(entry.path())?.next().is_none(),
-            };
-            if !sound {
-                return Ok(false);
+            match area {
+                Some(Area::Keys) => Some(May::HoldAnything),
+                None => (name == TEMPORARY).then_some(May::HoldAnything),
+                Some(Area::Packs) => Some(May::HoldEmptyFolders),
+                Some(_) => Some(May::HoldNothing),
             }
-        }
-        Ok(true)
+        })
     }
 
     /// Makes the folders of a new repository. `path` may exist when it is empty, or holds what an interrupted call
@@ -135,6 +158,19 @@ impl LocalStore {
     /// # Errors
     /// [`StoreError::NotEmpty`]; others as they come.
     pub fn create(path: &Path) -> Result<Self, StoreError> {
+        let packs = (0..=u8::MAX).map(|first| format!("{}/{}", Area::Packs.folder(), to_hex(&[first])));
+        let names = Area::ALL.map(|area| area.folder().to_owned());
+        let names = names.into_iter().chain([TEMPORARY.to_owned()]).chain(packs);
+        Self::make(path, names, Area::Packs.folder(), Self::is_unfinished)
+    }
+
+    /// Makes folders, those in `deep` too, where nothing is but what may be there.
+    fn make(
+        path: &Path,
+        names: impl Iterator<Item = String>,
+        deep: &str,
+        is_free: impl FnOnce(&Path) -> io::Result<bool>,
+    ) -> Result<Self, StoreError> {
         let location = path.display().to_string();
         let error = |error| StoreError::from_io("make", &location, &location, error);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(error)?;
@@ -142,23 +178,25 @@ impl LocalStore {
         // Somebody else makes one here at this moment. File systems without locks cannot tell.
         let taken = rustix::fs::flock(&folder.descriptor, FlockOperation::NonBlockingLockExclusive)
             == Err(rustix::io::Errno::WOULDBLOCK);
-        if taken || !Self::is_unfinished(path).map_err(error)? {
+        if taken || !is_free(path).map_err(error)? {
             return Err(StoreError::NotEmpty { location });
         }
-        let packs = (0..=u8::MAX).map(|first| format!("{}/{}", Area::Packs.folder(), to_hex(&[first])));
-        let names = Area::ALL.map(|area| area.folder().to_owned());
-        for name in names.into_iter().chain([TEMPORARY.to_owned()]).chain(packs) {
+        for name in names {
             match rustix::fs::mkdirat(&folder.descriptor, &name, Mode::RWXU) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 Err(error) => return Err(folder.error("make", &name, error)),
             }
         }
-        folder.sync_folder(Area::Packs.folder())?;
+        folder.sync_folder(deep)?;
         folder.sync_folder(".")?;
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             let _ = File::open(parent).and_then(|parent| parent.sync_all());
         }
-        Ok(Self { folder: Arc::new(folder), min_free_bytes: 0 })
+        Ok(Self::of(folder))
+    }
+
+    fn of(folder: Folder) -> Self {
+        Self { folder: Arc::new(folder), min_free_bytes: 0, holds_restic: false }
     }
 
     fn open_folder(path: &Path) -> Result<Folder, StoreError> {
@@ -188,7 +226,7 @@ impl LocalStore {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { folder: Arc::new(folder), min_free_bytes: 0 })
+        Ok(Self::of(folder))
     }
 
     /// Refuses to begin large objects while less than this is free.
@@ -280,6 +318,9 @@ impl Store for LocalStore {
 
     fn list(&self, area: Area) -> Result<Vec<Listed>, StoreError> {
         let mut listed = Vec::new();
+        if let Area::Restic(area) = area {
+            return self.list_restic(area);
+        }
         if area != Area::Packs {
             match self.list_folder(area, area.folder(), &mut listed) {
                 // Made with the first object of their kind.

@@ -1,5 +1,7 @@
 //! What users write as the place of a repository.
 
+mod restic;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,8 @@ pub enum Location {
 pub struct Remote {
     /// What is spoken there.
     pub service: Service,
+    /// URL of the server of a bucket, when the location says it and not the configuration.
+    pub endpoint: Option<String>,
     /// The bucket, or the host with its port.
     pub place: String,
     /// Who is logged in, when the location says so.
@@ -38,10 +42,14 @@ pub enum Service {
     WebDavs,
     /// A folder behind SSH.
     Sftp,
+    /// A server of restic's REST protocol, without encryption on the way. It takes restic's format only.
+    Rest,
+    /// A server of restic's REST protocol over TLS.
+    Rests,
 }
 
 impl Service {
-    const ALL: [Self; 5] = [Self::S3, Self::B2, Self::WebDav, Self::WebDavs, Self::Sftp];
+    const ALL: [Self; 7] = [Self::S3, Self::B2, Self::WebDav, Self::WebDavs, Self::Sftp, Self::Rest, Self::Rests];
 
     /// The word before `://`.
     #[must_use]
@@ -52,7 +60,15 @@ impl Service {
             Self::WebDav => "webdav",
             Self::WebDavs => "webdavs",
             Self::Sftp => "sftp",
+            Self::Rest => "rest:http",
+            Self::Rests => "rest:https",
         }
+    }
+
+    /// Whether it is a server of restic's REST protocol, which knows no other objects than restic's.
+    #[must_use]
+    pub const fn is_rest(self) -> bool {
+        matches!(self, Self::Rest | Self::Rests)
     }
 
     /// Whether it is an object store, which has no folders and is paid by what lies there.
@@ -95,6 +111,9 @@ pub enum LocationError {
     /// A URL of a kind that is not supported.
     #[error("`{0}` locations are not supported by this version; a path, s3://, b2://, webdavs:// and sftp:// are")]
     Scheme(String),
+    /// A place, or a way of writing one, that only repositories in restic's format have.
+    #[error("`{0}` locations are of repositories in restic's format")]
+    OnlyRestic(String),
     /// A URL without a bucket or host.
     #[error("a `{scheme}://` location names {what} first, and this one does not")]
     NoPlace {
@@ -122,12 +141,19 @@ impl LocationError {
                 "give the folder of the repository, such as /mnt/ssd/bk, a bucket, such as s3://bucket/host1, or a folder \
                  behind SSH, such as sftp://user@host/srv/bk"
             }
+            Self::OnlyRestic(_) => {
+                "write `restic:` before it, such as restic:rest:https://host:8000/path, for `bk import` and `bk export`"
+            }
             Self::NoPlace { .. } => {
                 "write it so: s3://bucket/host1, webdavs://user@host/folder or sftp://user@host/folder"
             }
             Self::Wrong { scheme, .. } if matches!(scheme.as_bytes(), b"sftp") => {
                 "write it so: sftp://user@host:22/srv/bk, or sftp://user@host/~/bk below the home of the login; \
                  keys are those of ssh"
+            }
+            Self::Wrong { scheme, .. } if matches!(scheme.as_bytes(), b"rest:http" | b"rest:https") => {
+                "write it so: restic:rest:https://user@host:8000/path; the password belongs into `credentials-file` or \
+                 RESTIC_REST_PASSWORD"
             }
             Self::Wrong { .. } => "write it so: s3://bucket/host1; keys and passwords belong into `credentials-file`",
         }
@@ -147,13 +173,30 @@ impl Location {
         if scheme == "file" {
             return Ok(Self::Local(folder.join(rest)));
         }
-        if let Some(service) = Service::ALL.into_iter().find(|service| service.scheme() == scheme) {
-            return Remote::parse(service, rest).map(Self::Remote);
+        match Service::ALL.into_iter().find(|service| service.scheme() == scheme) {
+            Some(service) if service.is_rest() => return Err(LocationError::OnlyRestic(format!("{scheme}://"))),
+            None if matches!(scheme, "s3:http" | "s3:https") => {
+                return Err(LocationError::OnlyRestic(format!("{scheme}://")));
+            }
+            Some(service) => return Remote::parse(service, rest).map(Self::Remote),
+            None => {}
         }
         if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Err(LocationError::Scheme(format!("{scheme}://")));
         }
         Ok(Self::Local(folder.join(text)))
+    }
+
+    /// Reads the location of a repository in `format`. One in restic's may be written as restic writes it, too:
+    /// `s3:https://host/bucket/path`, `sftp:user@host:/path`, `rest:https://host/path`.
+    ///
+    /// # Errors
+    /// [`LocationError`].
+    pub fn parse_as(format: Format, text: &str, folder: &Path) -> Result<Self, LocationError> {
+        match format {
+            Format::Bk => Self::parse(text, folder),
+            Format::Restic => restic::parse(text, folder),
+        }
     }
 
     /// The folder, when it is one of this machine.
@@ -210,7 +253,7 @@ impl Remote {
                 return Err(wrong("names no folder"));
             }
         }
-        Ok(Self { service, place: place.to_owned(), user, path: path.to_owned() })
+        Ok(Self { service, endpoint: None, place: place.to_owned(), user, path: path.to_owned() })
     }
 }
 
@@ -227,7 +270,10 @@ fn host_and_port(place: &str) -> Option<(&str, Option<u16>)> {
 
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://", self.service.scheme())?;
+        match &self.endpoint {
+            Some(endpoint) => write!(f, "{}:{endpoint}/", self.service.scheme())?,
+            None => write!(f, "{}://", self.service.scheme())?,
+        }
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }
@@ -260,6 +306,15 @@ mod tests {
         assert_eq!(parse("file:///mnt/x"), Ok(Location::Local("/mnt/x".into())));
         assert_eq!(parse("gs://b"), Err(LocationError::Scheme("gs://".into())));
         assert_eq!(parse(""), Err(LocationError::Empty));
+    }
+
+    #[test]
+    fn what_only_restic_has_is_refused_with_what_to_write() {
+        for text in ["rest:http://h/x", "rest:https://me:canary@h/x", "s3:https://canary@host/bucket/x"] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, LocationError::OnlyRestic(_)), "{text}: {error}");
+            assert!(error.hint().contains("`restic:` before it") && !error.to_string().contains("canary"), "{error}");
+        }
     }
 
     #[test]

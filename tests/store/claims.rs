@@ -33,7 +33,7 @@ fn name(area: Area, bytes: &[u8]) -> ObjectName {
 }
 
 /// Bytes that no other call gives.
-fn fresh(length: usize) -> Vec<u8> {
+pub fn fresh(length: usize) -> Vec<u8> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut bytes = vec![0; length.max(8)];
     let mut hasher = blake3::Hasher::new();
@@ -63,7 +63,7 @@ fn names(store: &dyn Store, area: Area) -> BTreeSet<ObjectName> {
     store.list(area).unwrap().into_iter().map(|listed| listed.name).collect()
 }
 
-fn range(store: &dyn Store, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
+pub fn range(store: &dyn Store, name: &ObjectName, offset: u64, length: u64) -> Result<Vec<u8>, StoreError> {
     let mut into = b"what was there before".to_vec();
     store.get_range(name, offset, length, &mut into).map(|()| into)
 }

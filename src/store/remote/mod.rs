@@ -1,4 +1,4 @@
-//! A repository on another machine, through OpenDAL: S3 and what speaks it, Backblaze B2, WebDAV.
+//! A repository on another machine, through OpenDAL: S3 and what speaks it, Backblaze B2, WebDAV, restic's REST servers.
 //!
 //! The store is synchronous; a small runtime of its own waits for the network, for as many threads as ask at once.
 //! Where a service can publish under a name in one act (S3), one request puts an object. Elsewhere the bytes go under
@@ -6,6 +6,8 @@
 
 mod credentials;
 mod pace;
+mod rest;
+mod restic;
 mod service;
 mod transport;
 mod trouble;
@@ -28,14 +30,14 @@ pub use trouble::Trouble;
 
 use super::gathered::Gathered;
 use super::location::Remote;
-use super::{Area, Listed, ObjectName, Stop, Store, StoreError, Traffic, Upload};
+use super::{Area, Listed, ObjectName, ResticArea, Stop, Store, StoreError, Traffic, Upload};
 use crate::format::node::Timestamp;
 use crate::id::to_hex;
 
 /// Folder of what is being written, and of objects that ask for the time.
 const TEMPORARY: &str = "tmp/";
 
-/// Larger objects go in parts of this many bytes: services take at most 5 GiB at once, and a failed part is sent again.
+/// Larger objects go in parts of this many bytes where a service knows parts: services take at most 5 GiB at once, and a failed part is sent again.
 /// A pack fits into one, and one request is what it costs.
 const PART_BYTES: usize = 64 << 20;
 
@@ -63,6 +65,10 @@ struct Inner {
     credentials: Option<Credentials>,
     /// Objects appear in one act under their names, and there are no folders.
     is_object_store: bool,
+    /// A server that knows neither times nor any objects but those of restic.
+    is_rest: bool,
+    /// Whether there was a configuration in restic's format when it was opened: without one nothing is known.
+    holds_restic: AtomicBool,
 }
 
 impl fmt::Debug for RemoteStore {
@@ -70,6 +76,9 @@ impl fmt::Debug for RemoteStore {
         f.debug_struct("RemoteStore").field("location", &self.inner.location).finish_non_exhaustive()
     }
 }
+
+/// An object of a list: its length in bytes, and when the server took it.
+type Found = (ObjectName, u64, Option<opendal::raw::Timestamp>);
 
 fn timestamp(time: opendal::raw::Timestamp) -> Timestamp {
     let time = time.into_inner();
@@ -110,8 +119,11 @@ impl Inner {
     }
 
     fn write(&self, name: &str, bytes: Buffer) -> Result<(), StoreError> {
-        let options = WriteOptions { chunk: Some(PART_BYTES), ..WriteOptions::default() };
-        self.ask("write", name, |operator| async move { operator.write_options(name, bytes, options).await.map(drop) })
+        self.ask("write", name, |operator| async move {
+            let chunk = operator.info().capability().write_can_multi.then_some(PART_BYTES);
+            let options = WriteOptions { chunk, ..WriteOptions::default() };
+            operator.write_options(name, bytes, options).await.map(drop)
+        })
     }
 
     /// What was listed is no more what is there.
@@ -183,6 +195,23 @@ impl Inner {
         Ok(files.filter_map(|(path, data)| keep(&path, data.content_length(), data.last_modified())).collect())
     }
 
+    /// Every object of an area. What lies elsewhere under a name of one is none.
+    fn list_area(&self, area: Area) -> Result<Vec<Found>, StoreError> {
+        self.list(&folder(area), |path, size, time| {
+            let name = ObjectName::parse(area, path.rsplit_once('/').map_or(path, |(_, name)| name))?;
+            (name.to_string() == path).then_some((name, size, time))
+        })
+    }
+
+    /// With its time, where the list did not say it.
+    fn timed(&self, (name, size, time): Found) -> Result<Listed, StoreError> {
+        let time = match time {
+            Some(time) => time,
+            None => self.time_of(&name.to_string())?,
+        };
+        Ok(Listed { name, size, time: timestamp(time) })
+    }
+
     fn short(&self, name: &str, size: u64, end: u64) -> StoreError {
         StoreError::Short { name: name.to_owned(), location: self.location.clone(), size, end }
     }
@@ -211,7 +240,9 @@ impl RemoteStore {
             counted: operators.counted,
             location,
             credentials,
-            is_object_store: remote.service.has_buckets(),
+            is_object_store: remote.service.has_buckets() || remote.service.is_rest(),
+            is_rest: remote.service.is_rest(),
+            holds_restic: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -334,12 +365,11 @@ impl Store for RemoteStore {
         {
             return Ok(configs);
         }
+        if let Area::Restic(area) = area {
+            return self.inner.list_restic(area);
+        }
         let folder = folder(area);
-        let listed = self.inner.list(&folder, |path, size, time| {
-            let name = ObjectName::parse(area, path.rsplit_once('/').map_or(path, |(_, name)| name))?;
-            // The same name in another folder is not this object.
-            (name.to_string() == path).then_some((name, size, time))
-        });
+        let listed = self.inner.list_area(area);
         let listed = match listed {
             // Made with the first object that is put there.
             Err(StoreError::Missing { .. }) if area == Area::Quarantine => return Ok(Vec::new()),
@@ -352,14 +382,7 @@ impl Store for RemoteStore {
         if listed.is_empty() && !self.inner.is_object_store && self.inner.length(&folder)?.is_none() {
             return Err(StoreError::Missing { name: folder, location: self.location() });
         }
-        let timed = |(name, size, time): (ObjectName, u64, Option<opendal::raw::Timestamp>)| {
-            let time = match time {
-                Some(time) => time,
-                None => self.inner.time_of(&name.to_string())?,
-            };
-            Ok(Listed { name, size, time: timestamp(time) })
-        };
-        listed.into_iter().map(timed).collect()
+        listed.into_iter().map(|one| self.inner.timed(one)).collect()
     }
 
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
@@ -371,8 +394,12 @@ impl Store for RemoteStore {
         self.inner.remove(&name.to_string())
     }
 
-    /// An empty object is put, looked at and deleted; where deleting is refused it stays.
+    /// An empty object is put, looked at and deleted; where deleting is refused it stays. A REST server takes no such
+    /// objects, and says the time with each answer.
     fn time(&self) -> Result<Timestamp, StoreError> {
+        if self.inner.is_rest {
+            return self.inner.time_of(&ResticArea::CONFIG.to_string()).map(timestamp);
+        }
         let probe = self.inner.temporary()?;
         self.inner.write(&probe, Buffer::new())?;
         let time = self.inner.time_of(&probe);

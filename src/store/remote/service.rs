@@ -7,6 +7,7 @@ use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
 use opendal::services::{S3, Webdav};
 use opendal::{Error, HttpTransporter, OperationContext, Operator};
 
+use super::rest::Rest;
 use super::transport::{Counted, Stillness, Transport};
 use super::{Credentials, trouble};
 use crate::store::location::{Remote, Service};
@@ -128,6 +129,9 @@ pub(super) fn operators(
         Service::WebDav | Service::WebDavs => {
             Operator::new(webdav(remote, settings, credentials).map_err(|wrong| wrong.of(&location))?)
         }
+        Service::Rest | Service::Rests => {
+            Operator::new(rest(remote, settings, credentials).map_err(|wrong| wrong.of(&location))?)
+        }
         Service::Sftp => return Err(Wrong("is no place of HTTP", "open it as a folder behind SSH").of(&location)),
     };
     let transport = Transport::new(client(&location)?, STILLNESS, settings.limit_upload, settings.limit_download);
@@ -167,8 +171,13 @@ fn endpoint(settings: &Settings) -> Result<Option<&str>, Wrong> {
 
 fn s3(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -> Result<S3, Wrong> {
     let credentials = credentials.ok_or(NO_CREDENTIALS)?;
-    let endpoint = endpoint(settings)?.map(str::to_owned);
-    let region = settings.region.as_deref();
+    // A location that names its server means that one, whatever the environment says of others.
+    let endpoint = match &remote.endpoint {
+        Some(endpoint) => Some(endpoint.clone()),
+        None => endpoint(settings)?.map(str::to_owned),
+    };
+    let has_server = endpoint.is_some();
+    let region = settings.region.as_deref().or_else(|| remote.endpoint.as_deref().and_then(region_of));
     let (endpoint, region) = match (remote.service, endpoint, region) {
         (Service::B2, None, Some(region)) => (format!("https://s3.{region}.backblazeb2.com"), region),
         (Service::B2, None, None) => {
@@ -211,19 +220,39 @@ fn s3(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -
         s3 = s3.server_side_encryption_aws_kms_key_id(key);
     }
     // AWS wants the bucket in the host name; servers of one's own rarely have such names.
-    let path_style = settings.path_style.unwrap_or(settings.endpoint.is_some() || remote.service == Service::B2);
+    let path_style = settings.path_style.unwrap_or(has_server || remote.service == Service::B2);
     Ok(if path_style { s3 } else { s3.enable_virtual_host_style() })
 }
 
-fn webdav(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -> Result<Webdav, Wrong> {
+/// The region that the name of a server says, of services that have one for each.
+fn region_of(endpoint: &str) -> Option<&str> {
+    let (_, host) = endpoint.split_once("://")?;
+    let region = host.strip_prefix("s3.")?;
+    let region = region.strip_suffix(".amazonaws.com").or_else(|| region.strip_suffix(".backblazeb2.com"))?;
+    Some(region).filter(|region| !region.contains('.'))
+}
+
+fn refuse_settings_of_buckets(settings: &Settings) -> Result<(), Wrong> {
     let of_buckets =
         [&settings.endpoint, &settings.region, &settings.storage_class, &settings.sse, &settings.sse_kms_key];
-    if of_buckets.iter().any(|setting| setting.is_some()) {
-        return Err(Wrong(
-            "is no bucket",
-            "take `endpoint`, `region`, `storage-class`, `sse` and `sse-kms-key` out of its section",
-        ));
+    if of_buckets.iter().all(|setting| setting.is_none()) {
+        return Ok(());
     }
+    Err(Wrong("is no bucket", "take `endpoint`, `region`, `storage-class`, `sse` and `sse-kms-key` out of its section"))
+}
+
+fn rest(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -> Result<Rest, Wrong> {
+    refuse_settings_of_buckets(settings)?;
+    let scheme = if remote.service == Service::Rests { "https" } else { "http" };
+    let login = credentials.map(|known| (remote.user.as_deref().unwrap_or(&known.id), known.secret.as_str()));
+    let no_header = "has a user or password that cannot be sent";
+    Rest::new(scheme, &remote.place, &remote.path, login).map_err(|_| {
+        Wrong(no_header, "give both in `credentials-file`, or RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD")
+    })
+}
+
+fn webdav(remote: &Remote, settings: &Settings, credentials: Option<&Credentials>) -> Result<Webdav, Wrong> {
+    refuse_settings_of_buckets(settings)?;
     let scheme = if remote.service == Service::WebDavs { "https" } else { "http" };
     let mut webdav =
         Webdav::default().endpoint(&format!("{scheme}://{}", remote.place)).root(&format!("/{}", remote.path));
@@ -253,6 +282,15 @@ mod tests {
     fn pauses_make_up_the_time_that_was_asked_for() {
         let seconds = |seconds| tries(Duration::from_secs(seconds), LONGEST_PAUSE);
         assert_eq!((seconds(0), seconds(1), seconds(3), seconds(180), seconds(3600)), (0, 2, 3, 9, 66));
+    }
+
+    #[test]
+    fn the_name_of_a_server_says_the_region_where_there_is_one_for_each() {
+        assert_eq!(region_of("https://s3.eu-central-1.amazonaws.com"), Some("eu-central-1"));
+        assert_eq!(region_of("https://s3.eu-central-003.backblazeb2.com"), Some("eu-central-003"));
+        for endpoint in ["https://s3.amazonaws.com", "https://s3.example.org", "http://127.0.0.1:9000"] {
+            assert_eq!(region_of(endpoint), None, "{endpoint}");
+        }
     }
 
     #[test]

@@ -8,6 +8,9 @@ use opendal::{Error, ErrorKind};
 use super::Credentials;
 use crate::store::StoreError;
 
+/// What a service of ours says of a login that its server does not accept.
+pub(super) const UNKNOWN_LOGIN: &str = "UnknownLogin";
+
 /// What is wrong with a remote store, where more can be said than that it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
@@ -17,6 +20,9 @@ pub enum Trouble {
     /// Unknown access key, or wrong secret.
     #[error("the server does not accept the access key or its secret")]
     WrongKey,
+    /// Unknown user, or wrong password.
+    #[error("the server does not accept the user or the password")]
+    WrongPassword,
     /// Known, and may not.
     #[error("these credentials do not allow it")]
     Denied,
@@ -50,6 +56,9 @@ impl Trouble {
         match self {
             Self::NoBucket => "make the bucket, or check the name in `location`, `endpoint` and `region`",
             Self::WrongKey => "check the credentials of this repository, and that they are for its endpoint and region",
+            Self::WrongPassword => {
+                "check `username` and `password` in `credentials-file`, or RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD"
+            }
             Self::Denied => "give the key the right to list, read and write the bucket; only `bk prune` has to delete",
             Self::Expired => "renew the credentials, then run the command again; what is stored already is used",
             Self::ClockSkew => "set the clock of this machine, as `timedatectl` shows it, then run the command again",
@@ -72,6 +81,7 @@ impl Trouble {
             | "InvalidToken"
             | "NotSignedUp"
             | "InvalidClientTokenId" => Self::WrongKey,
+            UNKNOWN_LOGIN => Self::WrongPassword,
             "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "NotEntitled" => Self::Denied,
             "ExpiredToken" | "TokenRefreshRequired" | "ExpiredTokenException" => Self::Expired,
             "RequestTimeTooSkewed" | "RequestExpired" => Self::ClockSkew,

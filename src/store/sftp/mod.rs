@@ -8,9 +8,11 @@
 mod line;
 mod pieces;
 mod requests;
+mod restic;
 mod ssh;
 mod trouble;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -25,7 +27,7 @@ pub use trouble::SshTrouble;
 use super::gathered::Gathered;
 use super::location::Remote;
 use super::remote::Settings;
-use super::{Area, Listed, ObjectName, Stop, Store, StoreError, Upload};
+use super::{Area, Listed, ObjectName, ResticArea, Stop, Store, StoreError, Upload};
 use crate::format::node::Timestamp;
 use crate::id::to_hex;
 use line::Line;
@@ -52,6 +54,8 @@ struct Inner {
     /// The folder at the server.
     root: String,
     syncs: AtomicBool,
+    /// Whether there was a configuration in restic's format when it was opened: without one nothing is known.
+    holds_restic: AtomicBool,
     stop: Stop,
 }
 
@@ -108,12 +112,15 @@ impl Inner {
     fn publish(&self, name: &ObjectName, bytes: &Bytes) -> Result<(), StoreError> {
         let path = name.to_string();
         let stem = self.temporary()?;
+        let folder = path.rsplit_once('/').map(|(folder, _)| self.path(folder));
         let put = Put {
             path: self.path(&path),
-            pack_folder: path
-                .rsplit_once('/')
-                .filter(|_| matches!(name.area(), Area::Packs | Area::Quarantine))
-                .map(|(folder, _)| self.path(folder)),
+            folders: match name.area() {
+                Area::Packs | Area::Quarantine => folder.into_iter().collect(),
+                Area::Restic(_) => std::iter::once(self.path(TEMPORARY)).chain(folder).collect(),
+                _ => Vec::new(),
+            },
+            config: self.holds_restic.load(Ordering::Relaxed).then(|| self.path(&ResticArea::CONFIG.to_string())),
             stem: self.path(&stem),
             bytes,
             tries: Mutex::new(0),
@@ -162,12 +169,73 @@ impl Inner {
         })
     }
 
+    /// Makes the folder of the repository, and then those in it, group by group.
+    fn make_all(&self, groups: [Vec<String>; 2]) -> Result<(), StoreError> {
+        self.ask("make", &self.root, |connection| async move { connection.make_folders(&self.root).await })?;
+        for folders in groups {
+            self.ask("make", "its folders", |connection| {
+                let folders = folders.iter().map(|folder| self.path(folder)).collect::<Vec<_>>();
+                async move {
+                    let work = |folder: String| {
+                        let connection = Arc::clone(&connection);
+                        async move { connection.make_folder(&folder).await }
+                    };
+                    pieces::at_once(folders, work, Ok).await
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What there is under a name; a link is not followed.
+    fn look_at(&self, name: &str) -> Result<Option<Found>, StoreError> {
+        let path = self.path(name);
+        self.ask("look at", name, |connection| {
+            let path = path.as_str();
+            async move { connection.look(path).await }
+        })
+    }
+
     fn remove(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name);
         self.ask("delete", name, |connection| {
             let path = path.as_str();
             async move { connection.remove(path).await }
         })
+    }
+
+    /// Every object in the folder of an area, or in those below it. What lies elsewhere under a name of one is none.
+    fn list_area(&self, area: Area) -> Result<Vec<Listed>, StoreError> {
+        let found = self.found("list", area.folder())?;
+        let deep: Vec<String> = match area {
+            Area::Packs => pack_folders().collect(),
+            Area::Restic(restic @ ResticArea::Data) => restic.folders().collect(),
+            _ => Vec::new(),
+        };
+        let found: Vec<(String, Found)> = if deep.is_empty() {
+            found.into_iter().map(|one| (area.folder().to_owned(), one)).collect()
+        } else {
+            let folders = found.into_iter().filter(|one| !one.is_file);
+            let folders: BTreeSet<_> = folders.map(|one| format!("{}/{}", area.folder(), one.name)).collect();
+            let known: Vec<_> = deep.into_iter().filter(|folder| folders.contains(folder)).collect();
+            self.found_in_all(&known)?
+        };
+        let listed = found.into_iter().filter(|(_, one)| one.is_file).filter_map(|(folder, one)| {
+            let name = ObjectName::parse(area, &one.name)?;
+            let is_own = name.to_string() == format!("{folder}/{}", one.name);
+            is_own.then(|| one.listed(name))
+        });
+        Ok(listed.collect())
+    }
+
+    /// Whether there is nothing but folders in a folder, and nothing in those.
+    fn holds_empty_folders(&self, above: &str) -> Result<bool, StoreError> {
+        let folders = self.found("look at", above)?;
+        if folders.iter().any(|one| one.is_file) {
+            return Ok(false);
+        }
+        let folders: Vec<_> = folders.into_iter().map(|one| format!("{above}/{}", one.name)).collect();
+        Ok(self.found_in_all(&folders)?.is_empty())
     }
 
     /// Whether nothing but key slots and temporary files is there, as when making it was interrupted.
@@ -181,22 +249,10 @@ impl Inner {
                 Some(Area::Keys) => {}
                 None if one.name == TEMPORARY => {}
                 None => return Ok(false),
-                Some(Area::Packs) => {
-                    let folders = self.found("look at", Area::Packs.folder())?;
-                    if folders.iter().any(|one| one.is_file) {
-                        return Ok(false);
-                    }
-                    let folders: Vec<_> =
-                        folders.into_iter().map(|one| format!("{}/{}", Area::Packs.folder(), one.name)).collect();
-                    if !self.found_in_all(&folders)?.is_empty() {
-                        return Ok(false);
-                    }
-                }
-                Some(area) => {
-                    if !self.found("look at", area.folder())?.is_empty() {
-                        return Ok(false);
-                    }
-                }
+                Some(Area::Packs) if !self.holds_empty_folders(Area::Packs.folder())? => return Ok(false),
+                Some(Area::Packs) => {}
+                Some(area) if !self.found("look at", area.folder())?.is_empty() => return Ok(false),
+                Some(_) => {}
             }
         }
         Ok(true)
@@ -206,9 +262,11 @@ impl Inner {
 /// An object on its way to the server, through as many tries as it takes.
 struct Put<'a> {
     path: String,
-    /// The folder of a pack or of what is in quarantine, which may not be there. That of an area is never made again:
-    /// its disk may be away.
-    pack_folder: Option<String>,
+    /// Those that may not be there: of a pack, of what is in quarantine, all in restic's format. That of an area of ours
+    /// is never made again: its disk may be away.
+    folders: Vec<String>,
+    /// What has to be there before any of them is made.
+    config: Option<String>,
     /// Beginning of the temporary names, one a try: what an earlier one has left may still be written to.
     stem: String,
     bytes: &'a Bytes,
@@ -243,8 +301,8 @@ impl Put<'_> {
         let temporary = self.name_of_try(number);
         let named = || self.named.store(true, Ordering::Relaxed);
         let mut result = connection.put(&temporary, &self.path, self.bytes, named).await;
-        if let (Err(Failure::Missing), Some(folder)) = (&result, &self.pack_folder) {
-            connection.make_folder(folder).await?;
+        if matches!(result, Err(Failure::Missing)) && !self.folders.is_empty() {
+            self.make_folders(&connection).await?;
             connection.remove(&temporary).await?;
             result = connection.put(&temporary, &self.path, self.bytes, named).await;
         }
@@ -252,6 +310,18 @@ impl Put<'_> {
             Err(Failure::Exists) if before && self.is_there(&connection).await? => Ok(()),
             result => result,
         }
+    }
+
+    async fn make_folders(&self, connection: &Connection) -> Result<(), Failure> {
+        if let Some(config) = &self.config
+            && connection.look(config).await?.is_none()
+        {
+            return Err(Failure::Missing);
+        }
+        for folder in &self.folders {
+            connection.make_folder(folder).await?;
+        }
+        Ok(())
     }
 
     async fn is_there(&self, connection: &Connection) -> Result<bool, Failure> {
@@ -275,7 +345,15 @@ impl SftpStore {
             .map_err(|error| StoreError::from_io("open", "connections", &location, error))?;
         let line = Line::new(Address::new(remote, &settings.ssh_options));
         let (root, stop) = (root(&remote.path), settings.stop.clone());
-        let inner = Inner { runtime, line, location, root, syncs: AtomicBool::new(false), stop };
+        let inner = Inner {
+            runtime,
+            line,
+            location,
+            root,
+            syncs: AtomicBool::new(false),
+            holds_restic: AtomicBool::new(false),
+            stop,
+        };
         let syncs =
             inner.ask("open", "the repository", |connection| async move { Ok(connection.sftp().support_fsync()) })?;
         inner.syncs.store(syncs, Ordering::Relaxed);
@@ -305,20 +383,8 @@ impl SftpStore {
         if !inner.is_unfinished()? {
             return Err(StoreError::NotEmpty { location: store.location() });
         }
-        inner.ask("make", &inner.root, |connection| async move { connection.make_folders(&inner.root).await })?;
         let areas = Area::ALL.map(|area| area.folder().to_owned()).into_iter().chain([TEMPORARY.to_owned()]);
-        for folders in [areas.collect::<Vec<_>>(), pack_folders().collect()] {
-            inner.ask("make", "its folders", |connection| {
-                let folders = folders.iter().map(|folder| inner.path(folder)).collect::<Vec<_>>();
-                async move {
-                    let work = |folder: String| {
-                        let connection = Arc::clone(&connection);
-                        async move { connection.make_folder(&folder).await }
-                    };
-                    pieces::at_once(folders, work, Ok).await
-                }
-            })?;
-        }
+        inner.make_all([areas.collect(), pack_folders().collect()])?;
         Ok(store)
     }
 }
@@ -371,36 +437,17 @@ impl Store for SftpStore {
     }
 
     fn list(&self, area: Area) -> Result<Vec<Listed>, StoreError> {
-        let found = match self.inner.found("list", area.folder()) {
-            Err(StoreError::Missing { .. }) if area == Area::Quarantine => return Ok(Vec::new()),
-            found => found?,
-        };
-        let found: Vec<(String, Found)> = if area == Area::Packs {
-            let folders = found.into_iter().filter(|one| !one.is_file);
-            let folders: Vec<_> = folders.map(|one| format!("{}/{}", area.folder(), one.name)).collect();
-            let known: Vec<_> = pack_folders().filter(|folder| folders.contains(folder)).collect();
-            self.inner.found_in_all(&known)?
-        } else {
-            found.into_iter().map(|one| (area.folder().to_owned(), one)).collect()
-        };
-        let listed = found.into_iter().filter(|(_, one)| one.is_file).filter_map(|(folder, one)| {
-            let name = ObjectName::parse(area, &one.name)?;
-            // The same name in another folder is not this object.
-            let is_own = name.to_string() == format!("{folder}/{}", one.name);
-            let time = Timestamp { seconds: i64::from(one.modified), nanos: 0 };
-            is_own.then_some(Listed { name, size: one.size, time })
-        });
-        Ok(listed.collect())
+        if let Area::Restic(area) = area {
+            return self.inner.list_restic(area);
+        }
+        match self.inner.list_area(area) {
+            Err(StoreError::Missing { .. }) if area == Area::Quarantine => Ok(Vec::new()),
+            listed => listed,
+        }
     }
 
     fn stat(&self, name: &ObjectName) -> Result<Option<u64>, StoreError> {
-        let name = name.to_string();
-        let path = self.inner.path(&name);
-        let found = self.inner.ask("look at", &name, |connection| {
-            let path = path.as_str();
-            async move { connection.look(path).await }
-        })?;
-        Ok(found.map(|found| found.size))
+        Ok(self.inner.look_at(&name.to_string())?.map(|found| found.size))
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
@@ -414,7 +461,14 @@ impl Store for SftpStore {
         let seconds = self.inner.ask("write", &stem, |connection| {
             let probe = self.inner.path(&format!("{stem}-{}", number.fetch_add(1, Ordering::Relaxed)));
             async move {
-                let time = connection.touch(&probe).await?;
+                let time = match connection.touch(&probe).await {
+                    // restic makes no such folder.
+                    Err(Failure::Missing) if self.inner.holds_restic.load(Ordering::Relaxed) => {
+                        connection.make_folder(&self.inner.path(TEMPORARY)).await?;
+                        connection.touch(&probe).await?
+                    }
+                    time => time?,
+                };
                 let _ = connection.remove(&probe).await;
                 Ok(time)
             }

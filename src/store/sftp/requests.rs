@@ -11,6 +11,8 @@ use openssh_sftp_client::metadata::MetaData;
 use super::pieces;
 use super::ssh::{ANSWER_TIMEOUT, BODY_TIMEOUT, Connection, limit};
 use super::trouble::Failure;
+use crate::format::node::Timestamp;
+use crate::store::{Listed, ObjectName};
 
 /// Folders are the owner's only.
 const FOLDER_MODE: u16 = 0o700;
@@ -36,6 +38,11 @@ impl Found {
             size: metadata.len()?,
             modified: metadata.modified()?.into_raw(),
         })
+    }
+
+    /// As the object of that name.
+    pub fn listed(&self, name: ObjectName) -> Listed {
+        Listed { name, size: self.size, time: Timestamp { seconds: i64::from(self.modified), nanos: 0 } }
     }
 }
 

@@ -15,8 +15,8 @@ use super::service::Service;
 use super::verify::{Verify, VerifySaid};
 use crate::retention::{Keep, Value};
 use crate::source::exclude::{LintLevel, Rules, Verdict, lint};
-use crate::store::Location;
 use crate::store::remote::Settings;
+use crate::store::{Format, Location};
 
 /// The name of the profile of `bk backup PATH`; no configured profile can have it.
 pub const AD_HOC: &str = "ad-hoc";
@@ -59,8 +59,12 @@ pub struct Family {
 pub struct Repository {
     /// Its name in the configuration.
     pub name: String,
-    /// An absolute path or a URL, as it was written: may hold a password.
+    /// An absolute path or a URL, as it was written, without a format before it: may hold a password.
     pub location: String,
+    /// What it is written in.
+    pub format: Format,
+    /// What opens it when it is not of the family, in restic's format, and this was said.
+    pub password: Option<RepositoryPassword>,
     /// Where something must be mounted before anything is written.
     pub require_mount: Option<PathBuf>,
     /// How much must stay free, in bytes.
@@ -71,6 +75,15 @@ pub struct Repository {
     pub login: Option<Login>,
     /// Which snapshots are kept, when it was said.
     pub keep: Option<Keep>,
+}
+
+/// Where the password of a repository in restic's format comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RepositoryPassword {
+    /// A file that holds it.
+    File(PathBuf),
+    /// Program and arguments that print it.
+    Command(Vec<String>),
 }
 
 /// Where the access key, or the user and password, of a server come from.

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
-use super::config::{Config, Defaults, Family, Login, Profile, Repository, Shown};
+use super::config::{Config, Defaults, Family, Login, Profile, Repository, RepositoryPassword, Shown};
 use super::dumps::{Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand};
 use super::metrics::Metrics;
 use super::notify::{Address, Channel, ChannelKind, Http, Ready, Template, WebAddress};
 use super::question::Question;
 use super::service::Service;
 use crate::size::ByteSize;
+use crate::store::Format;
 
 /// Stands where something secret was left out.
 const LEFT_OUT: &str = "***";
@@ -99,8 +100,14 @@ fn repository(repository: &Repository) -> Table {
         Some(Login::AwsProfile(name)) => Some(("aws-profile", Value::from(name.clone()))),
         None => None,
     };
-    let section = Section::default()
+    let password = match &repository.password {
+        Some(RepositoryPassword::File(path)) => Some(("password-file", Value::from(text(path)))),
+        Some(RepositoryPassword::Command(command)) => Some(("password-command", Value::from(program_only(command)))),
+        None => None,
+    };
+    let mut section = Section::default()
         .put("location", without_password(&repository.location))
+        .put_some("format", Some(repository.format.word()).filter(|_| repository.format != Format::Bk))
         .put_some("require-mount", optional(&repository.require_mount))
         .put_some("min-free", size(repository.min_free_bytes))
         .put_some("endpoint", remote.endpoint.clone())
@@ -114,10 +121,10 @@ fn repository(repository: &Repository) -> Table {
         .put_some("retry-for", remote.retry_for.map(seconds))
         .put_list("ssh-options", &remote.ssh_options)
         .put_some("keep", repository.keep.as_ref().map(super::keep::table));
-    match login {
-        Some((key, value)) => section.put(key, value).0,
-        None => section.0,
+    for (key, value) in login.into_iter().chain(password) {
+        section = section.put(key, value);
     }
+    section.0
 }
 
 fn defaults(defaults: &Defaults) -> Table {

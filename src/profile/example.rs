@@ -57,6 +57,16 @@ retry-for = "10min"
 location = "sftp://me@attic.example.org:22/srv/bk"
 ssh-options = ["-i", "/etc/bk/ssh-key"]
 
+[repository.escape]
+# A copy in the format of restic and rustic, which restore it without bk. It gets the snapshots of the repositories
+# before it, and what it keeps and prunes is said as of the others. In a `to` it needs one that bk writes itself.
+location = "/mnt/escape/restic"
+format = "restic"
+# It is not of the family, and has a password of its own:
+password-file = "/etc/bk/restic-password"
+# password-command = ["pass", "show", "restic"]
+keep = { within-daily = "14d" }
+
 [defaults]
 # Nearest first; without it every repository is used.
 to = ["disk", "second"]
@@ -141,7 +151,7 @@ second = { within-daily = "1y", tags = ["before-upgrade"] }
 root = "/srv/games"
 # Only this is kept of it.
 include = ["server/cfg", "**/*.ini"]
-to = ["disk", "b2", "attic"]
+to = ["disk", "b2", "attic", "escape"]
 # Its own times; "never": only by hand.
 schedule = "0 4 * * 6"
 # Chunks: "auto" as the file looks, "coarse" for media, "fine" for dumps.
@@ -309,7 +319,7 @@ mod tests {
     use std::path::Path;
 
     use super::super::keys::{Key, Kind, SECTIONS};
-    use super::super::{Config, ConfigError, Environment, Given, Level, Login, Origin, Role, load};
+    use super::super::{Config, ConfigError, Environment, Given, Level, Login, Origin, RepositoryPassword, Role, load};
     use super::EXAMPLE;
 
     fn load_text(text: &str) -> Result<Config, ConfigError> {
@@ -327,6 +337,7 @@ mod tests {
         assert_eq!(config.repositories["disk"].min_free_bytes, Some(20 << 30));
         assert_eq!(config.repositories["b2"].remote.region.as_deref(), Some("eu-central-003"));
         assert_eq!(config.repositories["b2"].login, Some(Login::File("/etc/bk/b2".into())));
+        assert_eq!(config.repositories["escape"].password, Some(RepositoryPassword::File("/etc/bk/restic-password".into())));
         assert_eq!(config.repositories["b2"].remote.limit_upload, Some(5 << 20));
         let wiki = &config.profiles["wiki"];
         assert_eq!(wiki.to, ["disk", "second"]);

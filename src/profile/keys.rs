@@ -204,6 +204,13 @@ pub(super) const SECTIONS: &[Section] = &[
         about: "A place where backups are kept.",
         keys: &[
             key("location", Kind::Text, "Where it is: an absolute path or a URL."),
+            key("format", Kind::Choice(&["bk", "restic"]), "What it is written in; default \"bk\"."),
+            key("password-file", Kind::Path, "Of format \"restic\": file that holds its password."),
+            key(
+                "password-command",
+                Kind::Texts,
+                "Of format \"restic\": program and arguments that print its password; no shell is used.",
+            ),
             key("require-mount", Kind::Path, "Nothing is written unless something is mounted here."),
             key("min-free", Kind::Size, "Nothing is written when less than this would stay free."),
             key("endpoint", Kind::Text, "URL of the server of a bucket, when it is neither AWS nor Backblaze."),

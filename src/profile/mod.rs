@@ -17,6 +17,7 @@ mod dumps;
 mod error;
 mod example;
 mod files;
+mod formats;
 mod keep;
 mod keys;
 mod metrics;
@@ -33,7 +34,9 @@ mod service;
 mod verify;
 
 pub use check::profile_name_problem;
-pub use config::{AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, Shown, Warning};
+pub use config::{
+    AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, RepositoryPassword, Shown, Warning,
+};
 pub use detect::{Detect, EnvironmentKeys, Format, Keys, Names};
 pub use dumps::{
     Container, HookUse, Moments, OnFailure, Role, SqliteFile, UserCommand, duration, hooks_of_definition,

@@ -50,6 +50,9 @@ pub(super) struct RawFamily {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(super) struct RawRepository {
     pub location: Typed<String>,
+    pub format: Typed<String>,
+    pub password_file: Typed<String>,
+    pub password_command: Listed<String>,
     pub require_mount: Typed<String>,
     pub min_free: Typed<ByteSize>,
     pub endpoint: Typed<String>,

@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::config::{Login, Repository};
 use super::dumps::duration;
 use super::error::ConfigError;
+use super::formats::{read_format, read_password};
 use super::raw::{RawRepository, Typed};
 use super::resolve::read_keep;
 use super::scope::{Scope, location};
@@ -30,11 +31,14 @@ pub(super) fn read_repository(
             "say where it is: `location = \"/mnt/disk/bk\"`",
         ));
     };
-    location(typed.get_ref()).map_err(|problem| scope.wrong("location", typed.span(), problem))?;
+    let (format, place) = read_format(typed, raw, scope)?;
+    location(place).map_err(|problem| scope.wrong("location", typed.span(), problem))?;
     scope.claim("location", typed.span())?;
     Ok(Repository {
         name: name.to_owned(),
-        location: typed.get_ref().clone(),
+        location: place.to_owned(),
+        format,
+        password: read_password(raw, format, scope)?,
         require_mount: scope.path("require-mount", &raw.require_mount)?,
         min_free_bytes: scope.value("min-free", &raw.min_free)?.map(|size| size.0),
         remote: read_settings(raw, scope)?,

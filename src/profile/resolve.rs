@@ -8,6 +8,7 @@ use super::config::{ChunkChoice, Config, Family, Profile, Repository};
 use super::dumps::{Database, HookUse, Moments, RawCommand, Role, SqliteFile, UserCommand, duration};
 use super::error::ConfigError;
 use super::files::{Environment, Given, Source, Text};
+use super::formats::some_of_our_own;
 use super::keep::RawKeep;
 use super::metrics::read_metrics;
 use super::notify::read_channel;
@@ -53,6 +54,7 @@ pub(super) fn resolve(files: &[Source], environment: &Environment) -> Result<Con
         config.schedule.promises.extend(read_promises(&raw.schedule, &config.repositories, &mut scope)?);
     }
     read_profiles(files, &mut config)?;
+    some_of_our_own(&config)?;
     overlay(environment, &mut config);
     Ok(config)
 }

@@ -16,6 +16,7 @@ use super::scope::{Problem, Scope, unknown_repository};
 use crate::clock::Timestamp;
 use crate::retention::Span;
 use crate::schedule::{Schedule, Shift};
+use crate::store::Format;
 
 /// A longer delay would reach into the next working day.
 const MOST_JITTER: Duration = Duration::from_secs(12 * 3600);
@@ -228,6 +229,15 @@ pub(super) fn read_schedule(raw: &RawSchedule, into: &mut Timetable, scope: &mut
     Ok(())
 }
 
+/// Which packs were read is noted in repositories of our own only.
+fn possible(promise: CheckPromise, repository: &Repository) -> Result<CheckPromise, Problem> {
+    if promise == CheckPromise::Structure || repository.format == Format::Bk {
+        return Ok(promise);
+    }
+    let hint = "write \"structure\", or remove it; `bk --repo NAME check --read-data` reads all of it";
+    Err(("cannot be promised of a repository in restic's format, in which nothing is noted".to_owned(), hint))
+}
+
 /// What is promised of each repository of `known`.
 pub(super) fn read_promises(
     raw: &RawSchedule,
@@ -237,10 +247,9 @@ pub(super) fn read_promises(
     let mut promises = BTreeMap::new();
     for (name, typed) in raw.check.iter().flat_map(|check| &check.get_ref().promises) {
         scope.claim(name, typed.span())?;
-        let promise = if known.contains_key(name) {
-            CheckPromise::parse(typed.get_ref())
-        } else {
-            Err(unknown_repository(name, known.keys()))
+        let promise = match known.get(name) {
+            Some(repository) => CheckPromise::parse(typed.get_ref()).and_then(|promise| possible(promise, repository)),
+            None => Err(unknown_repository(name, known.keys())),
         };
         promises.insert(name.clone(), promise.map_err(|problem| scope.wrong(name, typed.span(), problem))?);
     }

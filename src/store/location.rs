@@ -92,6 +92,15 @@ impl Format {
     /// What is written before the location of a repository in restic's format.
     pub const RESTIC_PREFIX: &str = "restic:";
 
+    /// The word for it in the configuration.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Bk => "bk",
+            Self::Restic => "restic",
+        }
+    }
+
     /// Takes the format off the location that a user wrote.
     #[must_use]
     pub fn split(text: &str) -> (Self, &str) {

@@ -139,13 +139,13 @@ impl CopyArgs {
 
     /// Where to, and whence.
     fn ends(&self, session: &Session) -> Result<(Vec<Target>, Vec<Target>), Failure> {
-        let all = || session.targets(&session.config.repositories.keys().cloned().collect::<Vec<_>>());
+        let all = || session.own_targets(&session.config.repositories.keys().cloned().collect::<Vec<_>>());
         let mut targets = match self.to.as_slice() {
             [] => all()?,
-            names => names.iter().map(|name| session.target(name)).collect::<Result<_, _>>()?,
+            names => names.iter().map(|name| session.own_target(name)).collect::<Result<_, _>>()?,
         };
         let mut sources = match &self.from {
-            Some(name) => vec![session.target(name)?],
+            Some(name) => vec![session.own_target(name)?],
             None => all()?,
         };
         // Nearest first: what one has need not come from afar.

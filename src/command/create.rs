@@ -140,7 +140,8 @@ fn first_credential(session: &Session, target: &Target) -> Result<Credential, Fa
     .map(Credential::Passphrase)
 }
 
-fn not_empty(passphrase: Passphrase) -> Result<Passphrase, Failure> {
+/// Gives a new password back, unless there is nothing in it.
+pub(super) fn not_empty(passphrase: Passphrase) -> Result<Passphrase, Failure> {
     if passphrase.is_empty() {
         return Err(Failure::usage("the password is empty", "use one that nobody can guess, or a key file"));
     }

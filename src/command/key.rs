@@ -81,7 +81,7 @@ impl KeyCommand {
     /// # Errors
     /// When no repository can be opened, or as they come. Those not reached are named.
     pub fn run(self, session: &Session) -> Result<Exit, Failure> {
-        let siblings = Siblings::open(session, session.targets(&[])?)?;
+        let siblings = Siblings::open(session, session.own_targets(&[])?)?;
         let unreached = siblings.tell_unreached(session);
         if siblings.open.is_empty() {
             return Ok(unreached);

@@ -31,7 +31,7 @@ fn exit_status() -> Vec<(String, String)> {
 }
 
 /// Environment variables that no flag of the same meaning lists.
-const ENVIRONMENT: [(&str, &str); 7] = [
+const ENVIRONMENT: [(&str, &str); 8] = [
     ("BK_PASSWORD", "The password itself. A file or a program is safer: other processes may see the environment."),
     ("BK_DATA_DIR", "Where the repository lies that needs no configuration, with its key and the state of bk."),
     (
@@ -43,6 +43,10 @@ const ENVIRONMENT: [(&str, &str); 7] = [
         "With AWS_SECRET_ACCESS_KEY, opens a bucket of which the configuration does not say what does.",
     ),
     ("AWS_REGION", "With AWS_ENDPOINT_URL, says where a bucket is that is not in the configuration."),
+    (
+        "RESTIC_PASSWORD",
+        "The password of a repository in restic's format, when neither a flag nor its section says it; so are RESTIC_PASSWORD_FILE and RESTIC_PASSWORD_COMMAND, in this order.",
+    ),
     ("NO_COLOR", "No colours when this is not empty."),
     ("TERM", "No bars and no colours when this is dumb or not set."),
 ];

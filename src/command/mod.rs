@@ -12,6 +12,7 @@ mod daemon;
 mod diff;
 mod doctor;
 mod dump;
+mod export;
 mod find;
 mod forget;
 mod guide;
@@ -31,6 +32,7 @@ mod prune;
 mod record;
 mod recovery_kit;
 mod repair;
+mod restic;
 mod restore;
 mod restore_note;
 mod rollback;
@@ -134,6 +136,7 @@ pub enum Command {
     Pin(pin::PinArgs),
     Accept(accept::AcceptArgs),
     Copy(copy::CopyArgs),
+    Export(export::ExportArgs),
     Stats(stats::StatsArgs),
     /// Put right what `bk check` has found, as far as anything still holds it
     #[command(subcommand)]
@@ -177,6 +180,7 @@ impl Command {
             Self::Pin(args) => args.run(session),
             Self::Accept(args) => args.run(session),
             Self::Copy(args) => args.run(session),
+            Self::Export(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Repair(command) => command.run(session),
             Self::Key(command) => command.run(session),

@@ -106,7 +106,7 @@ pub(super) fn noted(
     filter: &FilterArgs,
     what: impl Fn(&Snapshots, SnapshotId, Timestamp) -> Option<(FactKind, Timestamp, Option<String>)>,
 ) -> Result<(Exit, Vec<(String, SnapshotId)>), Failure> {
-    let siblings = Siblings::open(session, session.targets(&[])?)?;
+    let siblings = Siblings::open(session, session.own_targets(&[])?)?;
     let exit = siblings.tell_unreached(session);
     let mut all = Vec::new();
     let mut missed = None;
@@ -140,7 +140,7 @@ pub(super) fn noted(
 
 /// Every repository that can be opened, with its snapshots, for a list over all of them.
 pub(super) fn everywhere(session: &Session) -> Result<(Exit, Vec<(String, Snapshots)>), Failure> {
-    let siblings = Siblings::open(session, session.targets(&[])?)?;
+    let siblings = Siblings::open(session, session.own_targets(&[])?)?;
     let exit = siblings.tell_unreached(session);
     let mut all = Vec::new();
     for (_, opened) in &siblings.open {

@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
+use super::export::prune_restic;
 use super::record::{Record, Watch};
 use super::session::Target;
 use super::workers::workers;
@@ -138,7 +139,11 @@ fn prune_and_record(
     record: Option<&Record<'_>>,
 ) -> Result<Exit, Failure> {
     let watch = Watch::start(session);
-    let pruned = session.open(target).and_then(|opened| prune(session, &opened, rest));
+    let pruned = if target.is_restic() {
+        prune_restic(session, target, rest)
+    } else {
+        session.open(target).and_then(|opened| prune(session, &opened, rest))
+    };
     let (exit, figures) = match &pruned {
         Ok(pruned) => (pruned.exit, pruned.figures),
         Err(failure) => (failure.exit, Figures::default()),

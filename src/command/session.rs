@@ -1,23 +1,25 @@
 //! What commands share: configuration, credentials, opening of repositories, interruption.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
 use super::Global;
 use super::credentials::output_of_program;
 use super::opening::{Copies, store_opener};
+use super::restic::{not_of_restic, open_foreign};
 use crate::clock::{Clock, Stamps, SystemClock};
 use crate::crypto::{KeyFile, Passphrase};
 use crate::format::key_slot::Credential;
-use crate::profile::{self, Config, Environment, Given, Login, Origin};
+use crate::profile::{self, Config, Environment, Given, Login, Origin, RepositoryPassword};
 use crate::repository::{Index, Purpose, Repository, Snapshots};
 use crate::store::location::Service;
 use crate::store::remote::Settings;
-use crate::store::{Format, Location, Stop, Store};
+use crate::store::{Format, LocalStore, Location, Stop, Store};
 use crate::ui::{Exit, Failure, Screen};
 
 /// Name of the repository that needs no configuration.
@@ -33,6 +35,8 @@ pub struct Session {
     pub clock: Arc<dyn Clock>,
     stamps: Option<Stamps>,
     global: Global,
+    /// Passwords of repositories in restic's format that were typed, by their locations.
+    typed: Mutex<BTreeMap<String, Arc<Passphrase>>>,
     interrupted: Arc<AtomicBool>,
     on_hangup: Vec<signal_hook::SigId>,
 }
@@ -77,6 +81,8 @@ pub struct Target {
     pub remote: Settings,
     /// What opens its server.
     pub login: Option<Login>,
+    /// What opens it when it is in restic's format, as its section says.
+    pub password: Option<RepositoryPassword>,
     /// Whether it is the one that needs no configuration.
     pub embedded: bool,
     /// What its files are stamped with, when that is not the machine's clock.
@@ -95,9 +101,22 @@ impl Target {
             min_free_bytes: 0,
             remote: Settings::default(),
             login: None,
+            password: None,
             embedded: false,
             stamps: None,
         }
+    }
+
+    /// Whether it is in restic's format.
+    #[must_use]
+    pub fn is_restic(&self) -> bool {
+        self.format == Format::Restic
+    }
+
+    /// In which order repositories are read from: the nearest first, those in restic's format last.
+    #[must_use]
+    pub fn distance(&self) -> (bool, bool) {
+        (self.is_restic(), self.location.local().is_none())
     }
 }
 
@@ -174,6 +193,7 @@ impl Session {
             clock: time.clock,
             stamps: time.stamps,
             global,
+            typed: Mutex::default(),
             interrupted,
             on_hangup,
         })
@@ -241,11 +261,83 @@ impl Session {
         }
         let names = if names.is_empty() { self.config.default_to() } else { names.to_vec() };
         if names.is_empty() {
-            let location = Location::Local(data_folder()?.join("repository"));
-            let stamps = self.stamps.clone();
-            return Ok(vec![Target { embedded: true, stamps, ..Target::plain(EMBEDDED, location) }]);
+            return Ok(vec![self.embedded()?]);
         }
         names.iter().map(|name| self.target(name)).collect()
+    }
+
+    /// As [`Self::targets`], without those in restic's format.
+    ///
+    /// # Errors
+    /// As [`Self::targets`]; and when there are none but those in restic's format, as when one was named.
+    pub fn own_targets(&self, names: &[String]) -> Result<Vec<Target>, Failure> {
+        let (foreign, own): (Vec<_>, Vec<_>) = self.targets(names)?.into_iter().partition(Target::is_restic);
+        match foreign.first() {
+            Some(target) if own.is_empty() => Err(not_of_restic(target)),
+            _ => Ok(own),
+        }
+    }
+
+    /// As [`Self::target`], for what works with repositories of bk only.
+    ///
+    /// # Errors
+    /// As [`Self::target`]; and when it is in restic's format.
+    pub(super) fn own_target(&self, text: &str) -> Result<Target, Failure> {
+        let target = self.target(text)?;
+        if target.is_restic() { Err(not_of_restic(&target)) } else { Ok(target) }
+    }
+
+    /// Every repository that is configured, by name.
+    ///
+    /// # Errors
+    /// When a location cannot be used.
+    pub fn configured(&self) -> Result<Vec<Target>, Failure> {
+        self.config.repositories.keys().map(|name| self.target(name)).collect()
+    }
+
+    /// Every repository of bk on this machine, whatever --repo says: the configured ones, else the embedded one if it is
+    /// there.
+    ///
+    /// # Errors
+    /// When a location cannot be used.
+    pub fn own_everywhere(&self) -> Result<Vec<Target>, Failure> {
+        let mut own = self.configured()?;
+        own.retain(|target| !target.is_restic());
+        if own.is_empty() {
+            let embedded = self.embedded()?;
+            own.extend(Some(embedded).filter(|one| one.location.local().is_some_and(LocalStore::is_finished)));
+        }
+        Ok(own)
+    }
+
+    /// The repository that needs no configuration.
+    fn embedded(&self) -> Result<Target, Failure> {
+        let location = Location::Local(data_folder()?.join("repository"));
+        Ok(Target { embedded: true, stamps: self.stamps.clone(), ..Target::plain(EMBEDDED, location) })
+    }
+
+    /// Whether --repo names this repository.
+    #[must_use]
+    pub fn repo_names(&self, target: &Target) -> bool {
+        self.global.repo.as_ref() == Some(&target.name)
+    }
+
+    /// What `ask` gives the first time, when nobody was asked for this before.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub(super) fn typed_once(
+        &self,
+        what: &str,
+        ask: impl FnOnce() -> Result<Passphrase, Failure>,
+    ) -> Result<Arc<Passphrase>, Failure> {
+        let mut typed = self.typed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = typed.get(what) {
+            return Ok(Arc::clone(known));
+        }
+        let password = Arc::new(ask()?);
+        typed.insert(what.to_owned(), Arc::clone(&password));
+        Ok(password)
     }
 
     /// The repository that a name of the configuration or a location means.
@@ -257,11 +349,15 @@ impl Session {
                 min_free_bytes: repository.min_free_bytes.unwrap_or(0),
                 remote: repository.remote.clone(),
                 login: repository.login.clone(),
+                format: repository.format,
+                password: repository.password.clone(),
                 stamps: self.stamps.clone(),
-                ..Target::plain(text, Location::parse(&repository.location, &here)?)
+                ..Target::plain(text, Location::parse_as(repository.format, &repository.location, &here)?)
             });
         }
-        if !text.contains('/') && !Path::new(text).exists() {
+        let (format, place) = Format::split(text);
+        let is_place = place.contains('/') || format == Format::Restic && place.contains(':');
+        if !is_place && !Path::new(place).exists() {
             let known: Vec<_> = self.config.repositories.keys().map(String::as_str).collect();
             let hint = if known.is_empty() {
                 "give its folder with a `/` in it, such as ./backups".to_owned()
@@ -270,12 +366,14 @@ impl Session {
             };
             return Err(Failure::usage(format!("there is no repository called `{text}`"), hint));
         }
-        let (format, place) = Format::split(text);
         let location = Location::parse_as(format, place, &here)?;
         // What is configured for a place holds for it under its URL, too.
-        let known = self.config.repositories.iter().find(|(_, known)| known.location == text);
-        match (&location, known) {
-            (Location::Remote(_), Some((name, _))) => Ok(Target { name: text.to_owned(), ..self.target(name)? }),
+        let is_known = |known: &&profile::Repository| known.format == format && known.location == place;
+        let known = self.config.repositories.iter().find(|(_, known)| is_known(known));
+        match known {
+            Some((name, _)) if location.local().is_none() || format == Format::Restic => {
+                Ok(Target { name: text.to_owned(), ..self.target(name)? })
+            }
             _ => {
                 let remote = bucket_of_environment(&location);
                 Ok(Target { format, stamps: self.stamps.clone(), remote, ..Target::plain(text, location) })
@@ -310,11 +408,14 @@ impl Session {
         Ok(store_opener(target, copies, self.stop())?()?)
     }
 
-    /// Opens a target with the credential that counts for it.
+    /// Opens a target with the credential that counts for it; one in restic's format with its password, to be read.
     ///
     /// # Errors
     /// As they come, with their exit code.
     pub fn open(&self, target: &Target) -> Result<Opened, Failure> {
+        if target.is_restic() {
+            return open_foreign(self, target);
+        }
         self.unlock(target, self.open_store(target, Copies::Kept)?)
     }
 
@@ -341,7 +442,7 @@ impl Session {
     /// # Errors
     /// As [`Self::open_for_reading`].
     pub fn open_nearest(&self, mut targets: Vec<Target>) -> Result<(Opened, Snapshots), Failure> {
-        targets.sort_by_key(|target| target.location.local().is_none());
+        targets.sort_by_key(Target::distance);
         let mut first: Option<Failure> = None;
         for target in &targets {
             let opened = self.open(target).and_then(|opened| {

@@ -431,7 +431,7 @@ impl Config {
 
 /// What is kept where nothing is said.
 fn default_keep(repository: Option<&Repository>) -> Keep {
-    let location = repository.and_then(|repository| Location::parse(&repository.location, Path::new("/")).ok());
+    let location = repository.and_then(|known| Location::parse_as(known.format, &known.location, Path::new("/")).ok());
     let within = if location.is_some_and(|location| location.has_buckets()) { "90d" } else { "30d" };
     let mut keep = Keep::default();
     // Cannot fail; and keeping nothing but the floor would be seen at once.

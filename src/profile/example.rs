@@ -337,7 +337,10 @@ mod tests {
         assert_eq!(config.repositories["disk"].min_free_bytes, Some(20 << 30));
         assert_eq!(config.repositories["b2"].remote.region.as_deref(), Some("eu-central-003"));
         assert_eq!(config.repositories["b2"].login, Some(Login::File("/etc/bk/b2".into())));
-        assert_eq!(config.repositories["escape"].password, Some(RepositoryPassword::File("/etc/bk/restic-password".into())));
+        assert_eq!(
+            config.repositories["escape"].password,
+            Some(RepositoryPassword::File("/etc/bk/restic-password".into()))
+        );
         assert_eq!(config.repositories["b2"].remote.limit_upload, Some(5 << 20));
         let wiki = &config.profiles["wiki"];
         assert_eq!(wiki.to, ["disk", "second"]);

@@ -35,7 +35,8 @@ mod verify;
 
 pub use check::profile_name_problem;
 pub use config::{
-    AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, RepositoryPassword, Shown, Warning,
+    AD_HOC, ChunkChoice, Config, Defaults, Family, Level, Login, Profile, Repository, RepositoryPassword, Shown,
+    Warning,
 };
 pub use detect::{Detect, EnvironmentKeys, Format, Keys, Names};
 pub use dumps::{

@@ -1,6 +1,7 @@
 //! How a command ends: the only place that makes exit codes.
 
 use crate::destination::DestinationError;
+use crate::interop::restic::ResticError;
 use crate::metrics::MetricsError;
 use crate::operation::copy::CopyError;
 use crate::operation::prune::PruneError;
@@ -227,6 +228,20 @@ impl From<RepairError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         RepositoryError::from(error).into()
+    }
+}
+
+impl From<ResticError> for Failure {
+    fn from(error: ResticError) -> Self {
+        let hint = error.hint();
+        match error {
+            ResticError::Store(error) => error.into(),
+            ResticError::Source(error) => error.into(),
+            error @ ResticError::WrongPassword { .. } => Self::of(Exit::WrongKey, &error, hint),
+            error @ ResticError::Interrupted => Self::of(Exit::Interrupted, &error, hint),
+            error if error.is_damage() => Self::of(Exit::Damage, &error, hint),
+            error => Self::of(Exit::Failed, &error, hint),
+        }
     }
 }
 

@@ -25,13 +25,13 @@ use crate::ui::{Exit, Failure};
 pub(super) type Done = (Exit, Option<String>);
 
 /// What is still to be done, and what came of the rest.
-struct Remaining<'a> {
+pub(super) struct Remaining<'a> {
     targets: Vec<Target>,
-    behind: Vec<Failure>,
-    done: Option<Done>,
-    destinations: &'a mut Vec<Destination>,
+    pub(super) behind: Vec<Failure>,
+    pub(super) done: Option<Done>,
+    pub(super) destinations: &'a mut Vec<Destination>,
     /// Names of repositories whose servers did not answer.
-    away: &'a mut BTreeSet<String>,
+    pub(super) away: &'a mut BTreeSet<String>,
 }
 
 impl Remaining<'_> {
@@ -61,7 +61,12 @@ impl BackupArgs {
         away: &mut BTreeSet<String>,
         destinations: &mut Vec<Destination>,
     ) -> Result<Done, Failure> {
-        let mut targets = session.targets(&job.profile.to)?;
+        // Those in restic's format get what the others have by then.
+        let (escapes, mut targets): (Vec<_>, Vec<_>) =
+            session.targets(&job.profile.to)?.into_iter().partition(Target::is_restic);
+        if let (Some(escape), true) = (escapes.first(), targets.is_empty()) {
+            return Err(only_of_restic(escape));
+        }
         let mut behind = Vec::new();
         if targets.iter().any(|target| !away.contains(&target.name)) {
             targets.retain(|target| {
@@ -84,12 +89,19 @@ impl BackupArgs {
             }
         }
         let mut remaining = Remaining { targets, behind, done: None, destinations, away };
+        let mut source = None;
         while !remaining.targets.is_empty() {
             let first = remaining.targets.remove(0);
             match open_or_create(session, &first) {
-                Ok(opened) => self.run_first(session, surroundings, job, plan.clone(), &opened, &mut remaining)?,
+                Ok(opened) => {
+                    self.run_first(session, surroundings, job, plan.clone(), &opened, &mut remaining)?;
+                    source = source.or(Some(opened).filter(|_| remaining.done.is_some()));
+                }
                 Err(failure) => remaining.put_off(session, &first.name, failure)?,
             }
+        }
+        if let Some(source) = source {
+            self.export_everywhere(session, job, &escapes, &source, &mut remaining)?;
         }
         match (remaining.done, remaining.behind.into_iter().next()) {
             (Some((exit, snapshot)), None) => Ok((exit, snapshot)),
@@ -236,6 +248,14 @@ fn open_or_create(session: &Session, target: &Target) -> Result<Opened, Failure>
         return Ok(created);
     }
     session.open(target)
+}
+
+/// A backup goes to repositories of bk.
+fn only_of_restic(target: &Target) -> Failure {
+    Failure::usage(
+        format!("{} is in restic's format, which no backup goes to by itself", target.name),
+        "back up to a repository of bk, and `bk export` what is in it",
+    )
 }
 
 /// What failed first is what is told; that something still stands still has been said.

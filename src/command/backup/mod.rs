@@ -1,5 +1,6 @@
 //! `bk backup`
 
+mod escape;
 mod everywhere;
 mod outcome;
 mod present;

@@ -87,7 +87,7 @@ impl Destination {
     }
 
     /// A repository in which there is nothing to keep.
-    fn nothing(repository: &str) -> Self {
+    pub fn nothing(repository: &str) -> Self {
         Self {
             repository: repository.to_owned(),
             exit: Exit::Complete,

@@ -43,7 +43,8 @@ pub(super) fn due(session: &Session, record: &Record<'_>, target: &Target) -> Du
     let past: Vec<&Done> = remembered.iter().filter(|done| done.began <= now.seconds).collect();
     let seconds = timetable.promises.get(&target.name).and_then(|promise| promise.seconds());
     let in_time = |done: &&&Done| latest.is_some_and(|latest| done.began >= latest.seconds);
-    let is_enough = |done: &&&Done| is_whole(done) && seconds.is_none_or(|seconds| keeps(done, seconds));
+    let is_restic = target.is_restic();
+    let is_enough = |done: &&&Done| is_whole(done, is_restic) && seconds.is_none_or(|seconds| keeps(done, seconds));
     if past.iter().filter(in_time).any(|done| is_enough(&done)) {
         return Due::Later(next);
     }
@@ -65,10 +66,10 @@ pub(super) fn due(session: &Session, record: &Record<'_>, target: &Target) -> Du
     })
 }
 
-/// Whether a check looked at the structure and found nothing wrong.
-fn is_whole(done: &Done) -> bool {
+/// Whether a check looked at the structure and found nothing wrong. In restic's format it always does, and notes no packs.
+fn is_whole(done: &Done, is_restic: bool) -> bool {
     let is_well = [Exit::Complete, Exit::Overdue].iter().any(|exit| exit.code() == done.exit);
-    is_well && done.figures.never_read_packs.is_some()
+    is_well && (is_restic || done.figures.never_read_packs.is_some())
 }
 
 /// Whether a check kept to a promise of so many seconds.

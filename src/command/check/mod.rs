@@ -1,6 +1,7 @@
 //! `bk check`
 
 mod due;
+mod foreign;
 mod show;
 
 use clap::Args;
@@ -21,6 +22,7 @@ use crate::state::{Figures, Verb};
 use crate::ui::text::{count, time_text};
 use crate::ui::{Exit, Failure};
 use due::{Due, due, is_planned};
+use foreign::check_foreign;
 use show::{SHOWN_PATHS, broken_promise, show};
 
 /// Affected paths of a snapshot that programs are shown.
@@ -63,6 +65,14 @@ pub struct CheckArgs {
     notify: bool,
 }
 
+/// What the check of one repository came to.
+struct Checked {
+    exit: Exit,
+    figures: Figures,
+    /// Why not all is well, for those who are told.
+    why: Option<String>,
+}
+
 impl CheckArgs {
     /// Checks every repository that is meant.
     ///
@@ -73,7 +83,12 @@ impl CheckArgs {
             is_planned(session)?;
         }
         let mut exit = Exit::Complete;
-        let targets = session.targets(&[])?;
+        // Names are compared with bytes, and packs chosen, in repositories of bk only.
+        let targets = if self.no_key || self.read_data_subset.is_some() || self.budget.is_some() && !self.due {
+            session.own_targets(&[])?
+        } else {
+            session.targets(&[])?
+        };
         let record = Record::begin(session, "check");
         let mut found = Vec::new();
         for target in targets {
@@ -85,44 +100,51 @@ impl CheckArgs {
                 Due::Now(turn) => turn,
             };
             let watch = Watch::start(session);
-            let progress = session.screen.progress("check");
-            let checked = self.check(session, &target, turn, &*progress);
-            progress.finish();
-            let why = match &checked {
-                Ok((report, _)) => broken_promise(&target.name, report).map(|(why, _)| why),
-                Err(failure) => Some(failure.in_one_line()),
+            let checked = if target.is_restic() {
+                check_foreign(session, &target, self.read_data)
+            } else {
+                self.check_own(session, &target, turn)
             };
-            let figures = checked.as_ref().map(|(report, _)| figures(report)).unwrap_or_default();
-            let ended = match checked {
-                Ok((report, failure)) => {
-                    show(session, &target, &report);
-                    let found = exit_of(&report);
-                    match failure {
-                        Some(failure) => {
-                            session.screen.failure(&failure);
-                            found.worst(if failure.exit == Exit::WrongKey { failure.exit } else { found })
-                        }
-                        None => found,
-                    }
-                }
+            let checked = match checked {
+                Ok(checked) => checked,
                 Err(failure) if failure.exit == Exit::Interrupted => {
                     record.end(failure.exit);
                     return Err(failure);
                 }
                 Err(failure) => {
                     session.screen.failure(&failure);
-                    failure.exit
+                    let why = Some(failure.in_one_line());
+                    Checked { exit: failure.exit, figures: Figures::default(), why }
                 }
             };
-            record.keep_of_repository(Verb::Check, &target, watch, ended, figures);
-            found.push((target.name, ended, why));
-            exit = exit.worst(ended);
+            record.keep_of_repository(Verb::Check, &target, watch, checked.exit, checked.figures);
+            found.push((target.name, checked.exit, checked.why));
+            exit = exit.worst(checked.exit);
         }
         if self.notify {
             Teller::new(session, &record).tell_check(&found);
         }
         record.end(exit);
         Ok(exit)
+    }
+
+    /// Checks a repository of bk and shows what was found.
+    fn check_own(&self, session: &Session, target: &Target, turn: Turn) -> Result<Checked, Failure> {
+        let progress = session.screen.progress("check");
+        let checked = self.check(session, target, turn, &*progress);
+        progress.finish();
+        let (report, failure) = checked?;
+        let why = broken_promise(&target.name, &report).map(|(why, _)| why);
+        show(session, target, &report);
+        let found = exit_of(&report);
+        let exit = match failure {
+            Some(failure) => {
+                session.screen.failure(&failure);
+                found.worst(if failure.exit == Exit::WrongKey { failure.exit } else { found })
+            }
+            None => found,
+        };
+        Ok(Checked { exit, figures: figures(&report), why })
     }
 
     /// As a timer calls it.

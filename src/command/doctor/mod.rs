@@ -15,7 +15,7 @@ use super::session::{Target, data_folder};
 use super::{Session, service};
 use crate::job::Plan;
 use crate::job::examine::{self, Finding, Level};
-use crate::profile::{Profile, Service, State};
+use crate::profile::{Profile, RepositoryPassword, Service, State};
 use crate::ui::screen::Verbosity;
 use crate::ui::text::{count, line_text, wrapped};
 use crate::ui::{Exit, Failure};
@@ -159,7 +159,11 @@ fn machine(session: &Session, targets: &[Target], plans: &[(String, Plan)]) -> R
     let mut findings = Vec::new();
     let mut keys: Vec<(&str, PathBuf)> = Vec::new();
     for target in targets {
-        keys.extend(session.key_file(target)?.map(|path| ("key file", path)));
+        match &target.password {
+            Some(RepositoryPassword::File(path)) => keys.push(("password file", path.clone())),
+            _ if target.is_restic() => {}
+            _ => keys.extend(session.key_file(target)?.map(|path| ("key file", path))),
+        }
     }
     keys.extend(session.config.family.password_file.clone().map(|path| ("password file", path)));
     keys.dedup();

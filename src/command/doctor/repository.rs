@@ -7,7 +7,9 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use super::{Group, tried};
 use crate::command::Session;
 use crate::command::opening::Copies;
+use crate::command::restic::{ResticPasswordArgs, open_restic};
 use crate::command::session::Target;
+use crate::interop::restic;
 use crate::job::Plan;
 use crate::job::examine::{self, Finding, Level};
 use crate::repository::{Repository, Snapshots};
@@ -18,6 +20,9 @@ use crate::ui::{Exit, Failure};
 /// Tries out the store, then opens the repository and looks at what is in it.
 pub(super) fn repository(session: &Session, target: &Target, plans: &[(String, Plan)], speed: bool) -> Group {
     let group = |findings| Group::new("repository", &target.name, findings);
+    if target.is_restic() {
+        return group(foreign(session, target));
+    }
     let path = target.location.local();
     let store = match session.open_store(target, Copies::Kept) {
         Ok(store) => store,
@@ -40,6 +45,24 @@ pub(super) fn repository(session: &Session, target: &Target, plans: &[(String, P
         Err(failure) => findings.push(problem("repository", &failure)),
     }
     Group { store: Some(tried.json), ..group(findings) }
+}
+
+/// Of one in restic's format: whether it opens, and what was exported to it.
+fn foreign(session: &Session, target: &Target) -> Vec<Finding> {
+    let opened = open_restic(session, target, restic::Access::Read, &ResticPasswordArgs::default());
+    let exported = opened.and_then(|restic| Ok(restic.exported(&|text| session.screen.warning(text))?));
+    match exported {
+        Ok(exported) => {
+            let ours = exported.iter().filter(|one| one.original.is_some()).count() as u64;
+            let snapshots = count(exported.len() as u64, "snapshot", "snapshots");
+            vec![
+                Finding::ok("repository", format!("{} opens, in restic's format", target.location)),
+                Finding::ok("snapshots", format!("{snapshots}, {ours} of them exported by bk")),
+            ]
+        }
+        Err(failure) if failure.exit == Exit::WrongKey => vec![problem("key", &failure)],
+        Err(failure) => vec![problem("repository", &failure)],
+    }
 }
 
 fn problem(subject: &str, failure: &Failure) -> Finding {

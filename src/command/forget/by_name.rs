@@ -1,13 +1,13 @@
 //! Snapshots that are forgotten because somebody named them.
 
-use super::{ForgetArgs, Found, prune};
+use super::{ForgetArgs, Found, Place};
 use crate::command::Session;
 use crate::command::prune::Rest;
-use crate::command::session::{Target, host_name};
+use crate::command::session::Target;
 use crate::command::snapshots::subject;
 use crate::format::snapshot::Outcome;
 use crate::id::IdPrefix;
-use crate::operation::forget::{Group, Hold, forget};
+use crate::operation::forget::{Group, Hold};
 use crate::repository::{SnapshotInfo, Snapshots};
 use crate::retention::Pin;
 use crate::ui::text::{line_text, time_text};
@@ -24,19 +24,20 @@ impl ForgetArgs {
         if self.simulate.is_some() || self.keep.keep()?.is_some() {
             return Err(Failure::usage("rules have no say in what is forgotten by name", "leave out either"));
         }
-        let opened = session.open(target)?;
-        let snapshots = Snapshots::load(&opened.repository)?;
+        let mut place = Place::open(session, target, self.purpose())?;
+        let snapshots = place.snapshots()?;
         if let Some((name, _)) = snapshots.facts.damaged.first() {
             let hold = Hold::DamagedFacts { name: name.clone() };
             return Err(Failure::new(Exit::Damage, hold.to_string(), hold.hint()));
         }
         let mut named: Vec<&SnapshotInfo> = Vec::new();
         for id in ids {
-            if !snapshots.all.iter().any(|info| id.matches(&info.id.0)) {
-                session.screen.note(&format!("{} does not have {id}", opened.name));
+            let meant = place.meant(id);
+            if !snapshots.all.iter().any(|info| meant.matches(&info.id.0)) {
+                session.screen.note(&format!("{} does not have {id}", place.name()));
                 continue;
             }
-            let info = snapshots.by_id(id)?;
+            let info = snapshots.by_id(&meant)?;
             found.ids.push(id.clone());
             if named.iter().all(|other| other.id != info.id) {
                 named.push(info);
@@ -46,13 +47,13 @@ impl ForgetArgs {
             self.refuse(&snapshots, &named, info)?;
         }
         if !self.dry_run {
-            forget(&opened.repository, &named, &host_name(), &session.clock)?;
+            place.forget(session, &named)?;
         }
         for info in &named {
             let verb = if self.dry_run { "would forget" } else { "forgot" };
             if session.screen.json {
                 session.screen.json_line(&serde_json::json!({
-                    "message_type": "forgotten", "repository": opened.name, "id": info.id.to_string(),
+                    "message_type": "forgotten", "repository": place.name(), "id": info.id.to_string(),
                     "dry_run": self.dry_run,
                 }));
             } else {
@@ -63,7 +64,7 @@ impl ForgetArgs {
         }
         if self.prune {
             let rest = Rest { dry_run: self.dry_run, despite_anomalies: self.despite_anomalies, ..Rest::default() };
-            return Ok(prune(session, &opened, &rest)?.exit);
+            return Ok(place.prune(session, target, &rest)?.exit);
         }
         Ok(Exit::Complete)
     }

@@ -2,6 +2,7 @@
 
 mod by_name;
 mod nightly;
+mod place;
 mod show;
 
 use std::collections::BTreeSet;
@@ -10,15 +11,16 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 pub(super) use nightly::forget_profile;
+pub(super) use place::{Place, Purpose};
 
+use super::Session;
 use super::keep_args::KeepArgs;
-use super::prune::{Rest, prune};
+use super::prune::Rest;
 use super::record::{Record, Watch};
 use super::session::{Target, host_name};
-use super::{Opened, Session};
 use crate::clock::Clock as _;
 use crate::id::IdPrefix;
-use crate::operation::forget::{ForgetOptions, Group, GroupPlan, Hold, Policy, forget, plan, simulate, unknown_tags};
+use crate::operation::forget::{ForgetOptions, Group, GroupPlan, Hold, Policy, plan, simulate, unknown_tags};
 use crate::repository::Snapshots;
 use crate::retention::{Held, Span};
 use crate::state::{Figures, Verb};
@@ -169,6 +171,10 @@ impl ForgetArgs {
         Ok(())
     }
 
+    const fn purpose(&self) -> Purpose {
+        if self.dry_run || self.simulate.is_some() { Purpose::Look } else { Purpose::Forget }
+    }
+
     /// Whether a group is meant.
     fn is_meant(&self, group: &Group) -> bool {
         let host = self.host.clone().unwrap_or_else(host_name);
@@ -178,8 +184,9 @@ impl ForgetArgs {
     }
 
     fn by_rules(&self, session: &Session, target: &Target, found: &mut Found) -> Result<Exit, Failure> {
-        let opened = session.open(target)?;
-        let snapshots = Snapshots::load(&opened.repository)?;
+        let mut place = Place::open(session, target, self.purpose())?;
+        let snapshots = place.snapshots()?;
+        let name = place.name().to_owned();
         found.known.extend(snapshots.all.iter().filter_map(|info| info.snapshot.profile.clone()));
         let mut exit = Exit::Complete;
         for (name, reason) in &snapshots.damaged {
@@ -189,10 +196,10 @@ impl ForgetArgs {
             exit = Exit::Damage;
         }
         let given = self.keep.keep()?;
-        self.check_tags(session, &given, &snapshots, &opened)?;
+        self.check_tags(session, &given, &snapshots, &name)?;
         let policy = |group: &Group| {
             self.is_meant(group).then(|| Policy {
-                keep: given.clone().unwrap_or_else(|| session.config.keep(group.profile.as_deref(), &opened.name)),
+                keep: given.clone().unwrap_or_else(|| session.config.keep(group.profile.as_deref(), &name)),
                 max_age: session.config.max_age(group.profile.as_deref()),
             })
         };
@@ -210,14 +217,14 @@ impl ForgetArgs {
         if plans.is_empty() {
             let what = if self.what.is_empty() { "this machine".to_owned() } else { self.what.join(", ") };
             let what = self.host.as_ref().map_or(what, |host| line_text(host));
-            session.screen.note(&format!("{} has no snapshot of {what}", opened.name));
+            session.screen.note(&format!("{name} has no snapshot of {what}"));
             return Ok(exit);
         }
         if let Some(span) = self.simulate {
             let seconds = i64::try_from(span.nominal_seconds()).unwrap_or(i64::MAX);
             for plan in &plans {
                 let simulated = simulate(&snapshots, plan, &zone, session.clock.wall(), seconds);
-                show::simulated(&session.screen, &opened.name, plan, &simulated, span);
+                show::simulated(&session.screen, &name, plan, &simulated, span);
             }
             return Ok(exit);
         }
@@ -226,12 +233,12 @@ impl ForgetArgs {
         }
         if !self.dry_run {
             let all: Vec<_> = plans.iter().flat_map(GroupPlan::forgotten).collect();
-            forget(&opened.repository, &all, &host_name(), &session.clock)?;
+            place.forget(session, &all)?;
         }
-        show::plans(&session.screen, &opened.name, &plans, self.dry_run);
+        show::plans(&session.screen, &name, &plans, self.dry_run);
         if self.prune {
             let rest = Rest { dry_run: self.dry_run, despite_anomalies: self.despite_anomalies, ..Rest::default() };
-            exit = exit.worst(prune(session, &opened, &rest)?.exit);
+            exit = exit.worst(place.prune(session, target, &rest)?.exit);
         }
         Ok(exit)
     }
@@ -242,7 +249,7 @@ impl ForgetArgs {
         session: &Session,
         given: &Option<crate::retention::Keep>,
         snapshots: &Snapshots,
-        opened: &Opened,
+        name: &str,
     ) -> Result<(), Failure> {
         if let Some(keep) = given
             && let Some(tag) = unknown_tags(keep, snapshots).first()
@@ -256,7 +263,7 @@ impl ForgetArgs {
         let mut profiles: Vec<_> = groups.map(|group| group.profile).collect();
         profiles.sort();
         profiles.dedup();
-        profiles.iter().try_for_each(|profile| check_configured_tags(session, profile.as_deref(), snapshots, opened))
+        profiles.iter().try_for_each(|profile| check_configured_tags(session, profile.as_deref(), snapshots, name))
     }
 }
 
@@ -265,12 +272,12 @@ fn check_configured_tags(
     session: &Session,
     profile: Option<&str>,
     snapshots: &Snapshots,
-    opened: &Opened,
+    name: &str,
 ) -> Result<(), Failure> {
-    let keep = session.config.keep(profile, &opened.name);
+    let keep = session.config.keep(profile, name);
     for tag in unknown_tags(&keep, snapshots) {
         let alone = crate::retention::Keep { tags: keep.tags.clone(), ..Default::default() } == keep;
-        let message = format!("`keep` wants snapshots tagged `{tag}`, and there is none in {}", opened.name);
+        let message = format!("`keep` wants snapshots tagged `{tag}`, and there is none in {name}");
         if alone {
             return Err(Failure::usage(message, "check the tag in the configuration; nothing was forgotten"));
         }

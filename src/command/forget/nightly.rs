@@ -2,12 +2,11 @@
 
 use jiff::tz::TimeZone;
 
-use super::{check_configured_tags, exit_of};
+use super::{Place, check_configured_tags, exit_of};
 use crate::clock::Clock as _;
+use crate::command::Session;
 use crate::command::session::host_name;
-use crate::command::{Opened, Session};
-use crate::operation::forget::{ForgetOptions, Group, GroupPlan, Policy, forget, plan};
-use crate::repository::Snapshots;
+use crate::operation::forget::{ForgetOptions, Group, GroupPlan, Policy, plan};
 use crate::state::Figures;
 use crate::ui::{Exit, Failure};
 
@@ -27,15 +26,15 @@ pub(in crate::command) struct Forgotten {
 /// As they come; nothing is forgotten then.
 pub(in crate::command) fn forget_profile(
     session: &Session,
-    opened: &Opened,
+    place: &mut Place,
     profile: &str,
 ) -> Result<Forgotten, Failure> {
-    let snapshots = Snapshots::load(&opened.repository)?;
-    check_configured_tags(session, Some(profile), &snapshots, opened)?;
+    let (snapshots, name) = (place.snapshots()?, place.name().to_owned());
+    check_configured_tags(session, Some(profile), &snapshots, &name)?;
     let host = host_name();
     let policy = |group: &Group| {
         (group.host == host && group.profile.as_deref() == Some(profile)).then(|| Policy {
-            keep: session.config.keep(Some(profile), &opened.name),
+            keep: session.config.keep(Some(profile), &name),
             max_age: session.config.max_age(Some(profile)),
         })
     };
@@ -44,7 +43,7 @@ pub(in crate::command) fn forget_profile(
     let options = ForgetOptions { policy: &policy, zone: &zone, now, even_if_overdue: false, despite_anomalies: false };
     let plans = plan(&snapshots, &options);
     let gone: Vec<_> = plans.iter().flat_map(GroupPlan::forgotten).collect();
-    forget(&opened.repository, &gone, &host, &session.clock)?;
+    place.forget(session, &gone)?;
     let all: usize = plans.iter().map(|plan| plan.snapshots.len()).sum();
     let damaged = if snapshots.damaged.is_empty() { Exit::Complete } else { Exit::Damage };
     let held = plans.iter().find_map(|plan| plan.hold.as_ref());

@@ -120,7 +120,7 @@ impl RepairCommand {
 
 impl<'a> Work<'a> {
     fn open(session: &'a Session) -> Result<Self, Failure> {
-        let mut targets = session.targets(&[])?;
+        let mut targets = session.own_targets(&[])?;
         let Some(target) = targets.pop() else {
             return Err(Failure::usage("no repository is configured", "name one with --repo"));
         };
@@ -156,9 +156,12 @@ impl<'a> Work<'a> {
     /// The siblings that answer; what is configured and does not is named.
     fn siblings(&self, from: &From) -> Result<Vec<Sibling>, Failure> {
         let named = !from.from.is_empty();
-        let names = if named { from.from.clone() } else { self.session.config.repositories.keys().cloned().collect() };
         let mut siblings = Vec::new();
-        let mut targets = names.iter().map(|name| self.session.target(name)).collect::<Result<Vec<_>, _>>()?;
+        let mut targets = if named {
+            from.from.iter().map(|name| self.session.own_target(name)).collect::<Result<Vec<_>, _>>()?
+        } else {
+            self.session.configured()?.into_iter().filter(|target| !target.is_restic()).collect()
+        };
         // Nearest first: what one has need not come from afar.
         targets.sort_by_key(|target| target.location.local().is_none());
         for target in targets.into_iter().filter(|one| one.location != self.target.location) {

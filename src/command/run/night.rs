@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Pruned, Report, Step};
 use crate::command::backup::{BackupArgs, Destination, Job, Outcome};
-use crate::command::forget::forget_profile;
+use crate::command::export::prune_restic;
+use crate::command::forget::{Place, Purpose, forget_profile};
 use crate::command::prune::{Rest, prune};
 use crate::command::record::{Record, Watch};
 use crate::command::session::Target;
 use crate::command::{Opened, Session};
 use crate::job::Surroundings;
+use crate::repository::Snapshots;
 use crate::state::{Figures, Verb};
 use crate::ui::text::duration;
 use crate::ui::{Exit, Failure};
@@ -93,7 +95,7 @@ impl<'a> Night<'a> {
     fn forget(&mut self, name: &str, repository: &str) -> Result<Exit, Failure> {
         let watch = Watch::start(self.session);
         let session = self.session;
-        let forgotten = self.opened(repository).and_then(|opened| forget_profile(session, opened, name));
+        let forgotten = self.place(repository).and_then(|mut place| forget_profile(session, &mut place, name));
         let (exit, figures) = match &forgotten {
             Ok(done) => (done.exit, done.figures),
             Err(failure) => (failure.exit, Figures::default()),
@@ -114,6 +116,22 @@ impl<'a> Night<'a> {
                 screen.failure(&failure);
                 Err(failure)
             }
+        }
+    }
+
+    /// A repository, open for forgetting.
+    fn place(&mut self, name: &str) -> Result<Place, Failure> {
+        let Some(target) = self.reached.get(name).filter(|target| target.is_restic()).cloned() else {
+            let Opened { name, repository } = self.opened(name)?;
+            return Ok(Place::Own(Opened { name: name.clone(), repository: repository.clone() }));
+        };
+        // What is pinned is known by those of bk, one of which got the same backup just now.
+        match self.reached.values().find(|target| !target.is_restic()).map(|own| own.name.clone()) {
+            Some(own) => {
+                let own = Snapshots::load(&self.opened(&own)?.repository)?;
+                Place::escape(self.session, &target, Purpose::Forget, &own)
+            }
+            None => Place::open(self.session, &target, Purpose::Forget),
         }
     }
 
@@ -140,7 +158,10 @@ impl<'a> Night<'a> {
             }
             let (session, watch) = (self.session, Watch::start(self.session));
             session.screen.note(&format!("pruning {name}:"));
-            let pruned = self.opened(&name).and_then(|opened| prune(session, opened, &Rest::default()));
+            let pruned = match self.reached.get(&name).filter(|target| target.is_restic()) {
+                Some(target) => prune_restic(session, target, &Rest::default()),
+                None => self.opened(&name).and_then(|opened| prune(session, opened, &Rest::default())),
+            };
             let (exit, figures, failure) = match pruned {
                 Ok(pruned) => (pruned.exit, pruned.figures, None),
                 Err(failure) => {

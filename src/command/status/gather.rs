@@ -49,7 +49,7 @@ pub(in crate::command) fn gather(session: &Session, state: Option<&State>, ask: 
     let mut wanted: Vec<(Option<String>, Vec<String>)> = Vec::new();
     for (name, to) in profiles {
         let mut reached = session.targets(&to)?;
-        reached.sort_by_key(|target| target.location.local().is_none());
+        reached.sort_by_key(Target::distance);
         wanted.push((name, reached.iter().map(|target| target.name.clone()).collect()));
         targets.extend(reached.into_iter().map(|target| (target.name.clone(), target)));
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Setting;
 use crate::hook::BUILT_IN;
-use crate::profile::{ChannelKind, Config, HookUse, Login, Profile, Role};
+use crate::profile::{ChannelKind, Config, HookUse, Login, Profile, RepositoryPassword, Role};
 use crate::store::Location;
 
 /// What a unit is for.
@@ -51,7 +51,7 @@ impl Needs {
             needs.open.push("`password-command` runs a program of yours".into());
         }
         for (name, repository) in &config.repositories {
-            match Location::parse(&repository.location, Path::new("/")) {
+            match Location::parse_as(repository.format, &repository.location, Path::new("/")) {
                 Ok(location) => match location.local() {
                     Some(folder) => {
                         needs.local = true;
@@ -64,6 +64,9 @@ impl Needs {
             needs.home |= matches!(repository.login, Some(Login::AwsProfile(_)));
             if matches!(repository.login, Some(Login::Command(_))) {
                 needs.open.push(format!("`credentials-command` of [repository.{name}] runs a program of yours"));
+            }
+            if matches!(repository.password, Some(RepositoryPassword::Command(_))) {
+                needs.open.push(format!("`password-command` of [repository.{name}] runs a program of yours"));
             }
         }
         needs.local |= config.repositories.is_empty();

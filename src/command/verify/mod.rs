@@ -308,8 +308,8 @@ fn failed_before(record: &Record<'_>, place: &Place, info: &SnapshotInfo) -> boo
 /// The number of the open repository that is nearest for what `word` means.
 fn place(session: &Session, places: &mut Vec<Place>, word: &str) -> Result<usize, Failure> {
     let to = session.config.profiles.get(word).map(|profile| profile.to.clone()).unwrap_or_default();
-    let mut targets = session.targets(&to)?;
-    targets.sort_by_key(|target| target.location.local().is_none());
+    let mut targets = session.own_targets(&to)?;
+    targets.sort_by_key(Target::distance);
     let known = targets.iter().find_map(|target| places.iter().position(|place| place.target.name == target.name));
     if let Some(known) = known {
         return Ok(known);

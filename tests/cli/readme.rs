@@ -52,6 +52,7 @@ fn the_examples_of_the_readme_work_in_their_order() {
         let line = example
             .replace("/home/me", home.to_str().unwrap())
             .replace("/mnt/ssd/bk", repository.to_str().unwrap())
+            .replace("/mnt/usb/restic", bench.path("usb").to_str().unwrap())
             .replace("--to /tmp", &format!("--to {}", bench.path("out").display()))
             .replace("--to /mnt/new", &format!("--to {}", bench.path("new").display()))
             .replace("kit.key", data.join("key").to_str().unwrap());
@@ -61,6 +62,7 @@ fn the_examples_of_the_readme_work_in_their_order() {
             .env("PATH", &path)
             .env("HOME", &home)
             .env("BK_DATA_DIR", &data)
+            .env("RESTIC_PASSWORD", "of the escape")
             .current_dir(&home)
             .output()
             .unwrap();

@@ -284,7 +284,10 @@ impl Drop for Lock {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Restic;
     use super::*;
+    use crate::crypto::Passphrase;
+    use crate::store::{LocalStore, Store};
 
     fn holder(minutes: i64, pid: i32, host: &str) -> Holder {
         let time = now() - jiff::SignedDuration::from_mins(minutes);
@@ -300,6 +303,52 @@ mod tests {
         assert!(holder(0, gone, &this.hostname).is_stale(&this));
         assert!(!holder(0, this.pid, &this.hostname).is_stale(&this));
         assert!(!holder(0, 1, &this.hostname).is_stale(&this), "the first process is of another user, and lives");
+    }
+
+    fn locks(store: &Arc<dyn Store>) -> usize {
+        store.list(Area::Restic(ResticArea::Locks)).unwrap().len()
+    }
+
+    #[test]
+    fn who_must_be_alone_keeps_others_away_and_is_kept_away_by_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(LocalStore::create_restic(&folder.path().join("r")).unwrap());
+        let password = Passphrase::new("x".into());
+        let open = |access| Restic::open(Arc::clone(&store), &password, access, &|text| panic!("{text}"));
+        let first = Restic::create(Arc::clone(&store), &password).unwrap();
+        let second = open(Access::Write).unwrap();
+        assert_eq!(locks(&store), 2);
+        let refused = open(Access::Exclusive).unwrap_err();
+        let pid = std::process::id().to_string();
+        assert!(matches!(&refused, ResticError::Locked { holder, .. } if holder.contains(&pid)), "{refused}");
+        drop((first, second));
+        assert_eq!(locks(&store), 0, "whoever was refused leaves none either");
+        let alone = open(Access::Exclusive).unwrap();
+        for access in [Access::Read, Access::Write, Access::Exclusive] {
+            let refused = open(access).unwrap_err().to_string();
+            assert!(refused.contains("which must be alone"), "{refused}");
+        }
+        drop(alone);
+        assert_eq!(locks(&store), 0);
+    }
+
+    #[test]
+    fn a_lock_that_a_dead_process_left_keeps_nobody_away_and_one_that_cannot_be_read_neither() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(LocalStore::create_restic(&folder.path().join("r")).unwrap());
+        let password = Passphrase::new("x".into());
+        let alone = {
+            let restic = Restic::create(Arc::clone(&store), &password).unwrap();
+            let lock = restic.lock.as_ref().unwrap();
+            let dead = Holder { pid: i32::MAX, exclusive: true, ..Holder::this(true) };
+            lock.inner.put(&dead).unwrap();
+            store.put_new(&ResticArea::Locks.object([7; 32]), b"cut short").unwrap();
+            restic
+        };
+        drop(alone);
+        assert_eq!(locks(&store), 2);
+        drop(Restic::open(Arc::clone(&store), &password, Access::Exclusive, &|_| ()).unwrap());
+        assert_eq!(locks(&store), 1, "that of the dead is cleared away, what cannot be read is left alone");
     }
 
     #[test]

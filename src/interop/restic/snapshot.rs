@@ -172,3 +172,76 @@ pub(super) fn ours(repository: &str, id: [u8; 32], file: &SnapshotFile, roots: V
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// A tree for each folder, by its id, and the id of the top one.
+    fn trees(paths: &[&str]) -> (HashMap<BlobId, Vec<Node>>, BlobId) {
+        let (mut trees, top) = (HashMap::from([(BlobId([0; 32]), Vec::new())]), BlobId([0; 32]));
+        for path in paths {
+            let mut folder = top;
+            for name in path.split('/') {
+                let known: &mut Vec<Node> = trees.get_mut(&folder).unwrap();
+                let found = known.iter().find(|node| node.name == name.as_bytes()).cloned();
+                let node = found.unwrap_or_else(|| {
+                    let tree = BlobId(*blake3::hash(format!("{folder}/{name}").as_bytes()).as_bytes());
+                    let kind = NodeKind::Directory { tree };
+                    let node = Node { name: name.into(), metadata: Metadata::default(), links: None, kind };
+                    known.push(node.clone());
+                    node
+                });
+                let NodeKind::Directory { tree } = node.kind else { panic!("{node:?}") };
+                trees.entry(tree).or_default();
+                folder = tree;
+            }
+        }
+        (trees, top)
+    }
+
+    fn found(held: &[&str], paths: &[&str]) -> Vec<(String, String)> {
+        let (trees, top) = trees(held);
+        let mut file = SnapshotFile::default();
+        paths.iter().for_each(|path| file.paths.add((*path).to_owned()));
+        let look = |tree: &BlobId, name: &[u8]| -> Result<Option<Node>, Infallible> {
+            Ok(trees[tree].iter().find(|node| node.name == name).cloned())
+        };
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let roots = roots(top, &file, &look).unwrap();
+        roots.iter().map(|root| (text(&root.path), text(&root.restore_name))).collect()
+    }
+
+    #[test]
+    fn paths_are_found_again_whole_or_by_their_last_names() {
+        let pair = |path: &str, name: &str| (path.to_owned(), name.to_owned());
+        let both = [pair("/etc", "etc"), pair("/srv/wiki", "srv/wiki")];
+        assert_eq!(found(&["srv/wiki", "etc"], &["/srv/wiki", "/etc", "/srv/wiki/inner"]), both);
+        assert_eq!(found(&["wiki/x"], &["/home/me/wiki"]), [pair("/home/me/wiki", "home/me/wiki")]);
+        assert_eq!(
+            found(&["srv"], &["/srv", "/srv2", "/srvx/y"]),
+            [pair("/", "@root")],
+            "what is not found is not lost"
+        );
+        assert_eq!(found(&["srv"], &["/"]), [pair("/", "@root")]);
+        assert_eq!(found(&["C/Users"], &["C:\\Users"]), [pair("/", "@root")]);
+    }
+
+    #[test]
+    fn only_what_this_program_wrote_is_an_export_of_ours() {
+        let mut file =
+            SnapshotFile { program_version: "bk 0.1.0, from restic 0.14.0".into(), ..SnapshotFile::default() };
+        file.original = Some(rustic_core::repofile::SnapshotId::from(super::super::backend::id_of([7; 32])));
+        ["profile:wiki", "incomplete", "web"].iter().for_each(|tag| file.tags.add((*tag).to_owned()));
+        let ours = exported([1; 32], &file);
+        assert_eq!((ours.original, ours.profile.as_deref()), (Some(SnapshotId([7; 32])), Some("wiki")));
+        assert_eq!((ours.tags.as_slice(), ours.is_incomplete), (&["web".to_owned()][..], true));
+        file.program_version = "restic 0.17.0".into();
+        let theirs = exported([1; 32], &file);
+        assert_eq!((theirs.original, theirs.profile, theirs.is_incomplete), (None, None, false));
+        assert_eq!(theirs.tags.len(), 3);
+    }
+}

@@ -170,7 +170,11 @@ fn describe(info: &SnapshotInfo) -> Result<SnapshotFile, ResticError> {
     Ok(SnapshotFile {
         time: moment.to_zoned(TimeZone::UTC),
         // Snapshots that were imported say who made them; that they came here from ours must be said all the same.
-        program_version: if program.starts_with("bk ") { program.clone() } else { format!("bk, from {program}") },
+        program_version: if program.starts_with("bk ") {
+            program.clone()
+        } else {
+            format!("bk {}, from {program}", env!("CARGO_PKG_VERSION"))
+        },
         hostname: host.clone(),
         username: user.clone(),
         tags,

@@ -14,9 +14,13 @@ use super::restic::{login, remote};
 
 const HASH: [u8; 32] = [0xab; 32];
 
+fn patient_for(milliseconds: u64) -> Settings {
+    Settings { retry_for: Some(Duration::from_millis(milliseconds)), ..Settings::default() }
+}
+
 /// Does not wait for a server that will not become better.
 fn settings() -> Settings {
-    Settings { retry_for: Some(Duration::from_millis(500)), ..Settings::default() }
+    patient_for(500)
 }
 
 /// Answers every request with what is said of its first line, and ends the connection.
@@ -45,8 +49,12 @@ fn whole(status: &str, body: &str) -> String {
 
 /// Opened at a server that has a configuration, and else answers so.
 fn open(answer: impl Fn(&str) -> String + Send + 'static) -> RemoteStore {
+    open_with(&settings(), answer)
+}
+
+fn open_with(settings: &Settings, answer: impl Fn(&str) -> String + Send + 'static) -> RemoteStore {
     let place = server(move |line| if line.contains("/config") { whole("200 OK", "sealed") } else { answer(line) });
-    RemoteStore::open_restic(&remote(&place), &settings(), None).unwrap()
+    RemoteStore::open_restic(&remote(&place), settings, None).unwrap()
 }
 
 fn told(error: &StoreError) -> String {
@@ -154,7 +162,7 @@ fn a_part_that_was_not_asked_for_is_an_error() {
 fn what_passes_is_tried_again() {
     use std::sync::atomic::{AtomicU32, Ordering};
     let count = AtomicU32::new(0);
-    let store = open(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+    let store = open_with(&patient_for(3000), move |_| match count.fetch_add(1, Ordering::Relaxed) {
         0 => whole("503 Service Unavailable", ""),
         1 => "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nConnection: close\r\n\r\n[".to_owned(),
         _ => whole("200 OK", "[]"),

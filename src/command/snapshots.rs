@@ -138,6 +138,7 @@ fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots, now: Timestamp) -> Vec
         if snapshots.needs_acceptance(info) {
             outcome.push_str(", unusual: see `bk accept`");
         }
+        let counted = |text: String| if snapshot.is_counted() { text } else { "-".into() };
         table.row([
             id.short(),
             text::time_text(snapshot.start),
@@ -145,9 +146,9 @@ fn lines(listed: &[&SnapshotInfo], snapshots: &Snapshots, now: Timestamp) -> Vec
             text::line_text(&snapshot.host),
             tags(snapshot),
             outcome,
-            text::number(snapshot.statistics.files),
-            ByteSize(snapshot.statistics.total_bytes).to_string(),
-            ByteSize(snapshot.statistics.stored_bytes).to_string(),
+            counted(text::number(snapshot.statistics.files)),
+            counted(ByteSize(snapshot.statistics.total_bytes).to_string()),
+            counted(ByteSize(snapshot.statistics.stored_bytes).to_string()),
         ]);
     }
     let mut lines = if table.is_empty() { Vec::new() } else { table.lines() };
@@ -206,6 +207,10 @@ fn facts(info: &SnapshotInfo) -> Table {
     if let Some(parent) = snapshot.parent {
         row("parent", parent.short());
     }
+    if let Some(from) = snapshot.imported.as_ref().filter(|from| from.snapshot != id.0) {
+        let there = crate::id::SnapshotId(from.snapshot).short();
+        row("imported", format!("snapshot {there} of a repository in the format of {}", text::line_text(&from.format)));
+    }
     row("outcome", outcome(snapshot));
     for anomaly in &snapshot.anomalies {
         row("unusual", text::line_text(anomaly));
@@ -215,6 +220,10 @@ fn facts(info: &SnapshotInfo) -> Table {
         text::count(of.directories, "folder", "folders"),
         text::count(of.others, "other", "others"),
     ];
+    if !snapshot.is_counted() {
+        row("entries", "not counted by the program that made it".into());
+        return table;
+    }
     row("entries", entries.join(", "));
     let changes = [(of.new_files, "new"), (of.changed_files, "changed"), (of.unchanged_files, "unchanged")];
     row("files", changes.map(|(count, what)| format!("{} {what}", text::number(count))).join(", "));

@@ -193,6 +193,12 @@ pub fn is_valid_restore_name(name: &[u8]) -> bool {
 }
 
 impl Snapshot {
+    /// Whether it says how much it holds; what older programs of another format made does not.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        self.imported.is_none() || self.statistics.entries() > 0
+    }
+
     /// The payload of the sealed object; the snapshot's id is the keyed hash of it.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

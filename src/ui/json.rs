@@ -82,6 +82,9 @@ pub fn node(at: &[u8], node: &Node) -> Map<String, Value> {
 }
 
 fn statistics(snapshot: &Snapshot) -> Value {
+    if !snapshot.is_counted() {
+        return Value::Null;
+    }
     let of = &snapshot.statistics;
     json!({
         "files": of.files, "directories": of.directories, "others": of.others, "total_bytes": of.total_bytes,
@@ -106,6 +109,9 @@ pub fn snapshot(info: &SnapshotInfo) -> Map<String, Value> {
         "parent": snapshot.parent.map(|parent| parent.to_string()),
         "program": snapshot.program, "description": snapshot.description, "anomalies": snapshot.anomalies,
         "statistics": statistics(snapshot),
+        "imported": snapshot.imported.as_ref().map(|from| json!({
+            "format": from.format, "repository": from.repository, "snapshot": to_hex(&from.snapshot),
+        })),
     });
     match value {
         Value::Object(object) => object,

@@ -89,7 +89,6 @@ fn open_restic_store(target: &Target, credentials: Option<Credentials>) -> Resul
 ///
 /// # Errors
 /// When the credentials of its server cannot be read; [`StoreError::NotEmpty`] when anything is there.
-#[allow(dead_code, reason = "what makes such repositories is `bk export`")]
 pub(super) fn create_restic_store(target: &Target, stop: Stop) -> Result<Arc<dyn Store>, Failure> {
     check_mounted(target)?;
     let settings = Settings { stop, ..target.remote.clone() };

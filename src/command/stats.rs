@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use super::Session;
 use super::look::{Looking, progress};
+use super::opening::Copies;
 use super::select::FilterArgs;
 use crate::operation::stats::{self, Amount, RepositoryStats, SnapshotStats};
 use crate::repository::SnapshotInfo;
 use crate::size::ByteSize;
+use crate::store::{Area, ResticArea};
 use crate::ui::{Align, Exit, Failure, Table, json as shown, text};
 
 /// Show how much a repository holds, or what one snapshot adds to it
@@ -37,6 +39,9 @@ impl StatsArgs {
             ));
         }
         let looking = Looking::open(session)?;
+        if looking.opened.repository.is_foreign() {
+            return self.foreign(session, &looking);
+        }
         let (screen, all) = (&session.screen, &looking.snapshots.all);
         let progress = progress(session, "stats");
         let (table, value, missing) = match &self.snapshot {
@@ -63,6 +68,45 @@ impl StatsArgs {
         }
         let whole = missing == 0 && looking.snapshots.damaged.is_empty();
         Ok(if whole { Exit::Complete } else { Exit::Damage })
+    }
+}
+
+impl StatsArgs {
+    /// Of a repository in restic's format: how much of what lies there. Blobs are counted in those of bk only.
+    fn foreign(&self, session: &Session, looking: &Looking) -> Result<Exit, Failure> {
+        let name = &looking.opened.name;
+        if self.snapshot.is_some() {
+            return Err(Failure::usage(
+                format!("{name} is in restic's format, in which single snapshots are not counted"),
+                "see `bk stats` without a snapshot, or `restic stats`",
+            ));
+        }
+        let store = session.open_store(&session.target(name)?, Copies::None)?;
+        let all = &looking.snapshots.all;
+        let restore_bytes = all.iter().map(|info| info.snapshot.statistics.total_bytes).sum::<u64>();
+        let ours = all.iter().filter(|info| info.snapshot.program.starts_with("bk ")).count() as u64;
+        let mut table = Table::untitled(&[Align::Left, Align::Left]);
+        table.row(["snapshots".to_owned(), format!("{}, {ours} of them of bk", text::number(all.len() as u64))]);
+        table.row(["restore size".to_owned(), format!("{}, all snapshots added up", size(restore_bytes))]);
+        let (mut stored, mut total) = (serde_json::Map::new(), 0);
+        for area in ResticArea::ALL {
+            let listed = store.list(Area::Restic(area))?;
+            let bytes = listed.iter().map(|one| one.size).sum::<u64>();
+            let amount = Amount { count: listed.len() as u64, bytes };
+            table.row([format!("in {}", area.folder()), many(amount, "object", "objects")]);
+            stored.insert(area.folder().to_owned(), json!({"objects": amount.count, "bytes": bytes}));
+            total += bytes;
+        }
+        table.row(["stored".to_owned(), size(total)]);
+        if session.screen.json {
+            session.screen.json_line(&json!({
+                "message_type": "stats", "repository": name, "format": "restic", "snapshots": all.len(),
+                "restore_bytes": restore_bytes, "stored": stored, "stored_bytes": total,
+            }));
+        } else {
+            table.lines().iter().for_each(|line| session.screen.line(line));
+        }
+        Ok(if looking.snapshots.damaged.is_empty() { Exit::Complete } else { Exit::Damage })
     }
 }
 

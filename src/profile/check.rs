@@ -409,9 +409,9 @@ mod tests {
         assert_eq!(refused("[repository.a]\nexclude = []").1, "`exclude` belongs into [profile.NAME]");
         assert_eq!(refused("[profile.a]\nkey-file = 1").1, "`key-file` belongs into [family]");
         assert_eq!(refused("[family]\nzebra = 1").1, "known here: key-file, password-file, password-command");
-        let known = "known here: location, require-mount, min-free, endpoint, region, path-style, storage-class, \
-                     sse, sse-kms-key, limit-upload, limit-download, retry-for, ssh-options, credentials-file, \
-                     credentials-command, aws-profile, keep";
+        let known = "known here: location, format, password-file, password-command, require-mount, min-free, \
+                     endpoint, region, path-style, storage-class, sse, sse-kms-key, limit-upload, limit-download, \
+                     retry-for, ssh-options, credentials-file, credentials-command, aws-profile, keep";
         assert_eq!(refused("[repository.a]\nzebra = 1").1, known);
         assert_eq!(
             refused("zebra = 1").1,

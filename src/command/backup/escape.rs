@@ -1,5 +1,7 @@
 //! What repositories in restic's format get after a backup: the snapshots that they lack, from a repository of bk.
 
+use std::collections::BTreeSet;
+
 use super::everywhere::Remaining;
 use super::outcome::Destination;
 use super::{BackupArgs, Job};
@@ -28,26 +30,19 @@ impl BackupArgs {
         source: &Opened,
         remaining: &mut Remaining<'_>,
     ) -> Result<(), Failure> {
+        let snapshot = remaining.done.as_ref().and_then(|(_, snapshot)| snapshot.clone());
+        let is_first = |one: &&Destination| one.snapshot.is_some() && one.snapshot == snapshot;
+        let first = remaining.destinations.iter().find(is_first).cloned();
         for target in targets {
             let (watch, mut done) = (Watch::start(session), Filled::default());
-            let snapshot = remaining.done.as_ref().and_then(|(_, snapshot)| snapshot.clone());
-            let exported = if remaining.away.contains(&target.name) {
-                Err(Failure::new(
-                    Exit::Failed,
-                    "its server did not answer a moment ago",
-                    "check the network and the server",
-                ))
-            } else {
-                self.export_to(session, job, target, source, snapshot.as_deref(), &mut done)
-            };
+            let exported = self.export_to(session, job, target, source, snapshot.as_deref(), remaining.away, &mut done);
             match exported {
                 Ok(_) if self.dry_run => {}
-                Ok(has_it) => remaining.destinations.push(Destination {
-                    snapshot: snapshot.filter(|_| has_it),
-                    seconds: watch.seconds(),
-                    figures: figures(remaining.destinations.first(), &done),
-                    ..Destination::nothing(&target.name)
-                }),
+                Ok(has_it) => {
+                    let got = first.as_ref().filter(|_| has_it).map(|first| exported_too(first, &target.name, &done));
+                    let nothing = Destination::nothing(&target.name);
+                    remaining.destinations.push(Destination { seconds: watch.seconds(), ..got.unwrap_or(nothing) });
+                }
                 Err(failure) => {
                     report_behind(session, &target.name, &failure);
                     let missed = Destination::missed(&target.name, Exit::Behind, &failure);
@@ -63,6 +58,7 @@ impl BackupArgs {
     }
 
     /// Whether the snapshot of this run is there now.
+    #[expect(clippy::too_many_arguments, reason = "what, whence, where to, and what came of it")]
     fn export_to(
         &self,
         session: &Session,
@@ -70,11 +66,20 @@ impl BackupArgs {
         target: &Target,
         source: &Opened,
         snapshot: Option<&str>,
+        away: &mut BTreeSet<String>,
         done: &mut Filled,
     ) -> Result<bool, Failure> {
+        if away.contains(&target.name) {
+            let hint = "see what was said of it before";
+            return Err(Failure::new(Exit::Failed, "it could not be opened a moment ago", hint));
+        }
         let own = Snapshots::load(&source.repository)?;
         let access = if self.dry_run { Access::Read } else { Access::Write };
-        let mut escape = Escape::open(session, target, access, &ResticPasswordArgs::default(), &own)?;
+        let opened = Escape::open(session, target, access, &ResticPasswordArgs::default(), &own);
+        // Whoever has locked it, or does not answer, is not waited for again with the next profile.
+        let mut escape = opened.inspect_err(|_| {
+            away.insert(target.name.clone());
+        })?;
         let wanted = wanted(session, job, &escape, &own, snapshot);
         if self.dry_run {
             let earlier = count(wanted.len() as u64, "earlier snapshot", "earlier snapshots");
@@ -105,10 +110,10 @@ fn wanted(session: &Session, job: &Job, escape: &Escape, own: &Snapshots, snapsh
     wanted
 }
 
-/// As many files as the repository has that it came from; of its own is what it grew by.
-fn figures(first: Option<&Destination>, done: &Filled) -> Figures {
-    let figures = first.map(|first| first.figures).unwrap_or_default();
-    Figures { stored_bytes: Some(done.stored_bytes), new_bytes: None, ..figures }
+/// A repository in restic's format that has what `first` has.
+fn exported_too(first: &Destination, name: &str, done: &Filled) -> Destination {
+    let figures = Figures { stored_bytes: Some(done.stored_bytes), new_bytes: None, ..first.figures };
+    Destination { repository: name.to_owned(), dumps_seconds: 0.0, figures, ..first.clone() }
 }
 
 fn report_behind(session: &Session, name: &str, failure: &Failure) {

@@ -6,7 +6,7 @@ use super::Checked;
 use crate::command::Session;
 use crate::command::restic::{ResticPasswordArgs, open_restic};
 use crate::command::session::Target;
-use crate::interop::restic::{Access, CheckReport};
+use crate::interop::restic::{Access, CheckFinding, CheckReport};
 use crate::size::ByteSize;
 use crate::state::Figures;
 use crate::ui::text::{count, line_text};
@@ -38,7 +38,10 @@ pub(super) fn check_foreign(session: &Session, target: &Target, read_data: bool)
 fn tell(session: &Session, target: &Target, report: &CheckReport, read_data: bool) {
     let screen = &session.screen;
     if screen.json {
-        let finding = |finding: &crate::interop::restic::CheckFinding| json!({"object": finding.object, "message": finding.message, "damage": finding.is_damage});
+        let finding = |one: &CheckFinding| {
+            let damage = one.is_damage;
+            json!({"object": one.object, "message": one.message, "damage": damage})
+        };
         screen.json_line(&json!({
             "message_type": "check", "repository": target.name, "format": "restic",
             "damaged": report.is_damaged(), "snapshots": report.snapshots, "packs": report.packs,

@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod exit_codes;
 mod keep;
+mod outside;
 mod past;
 mod profile;
 mod prune;

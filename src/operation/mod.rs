@@ -5,6 +5,7 @@ pub mod backup;
 pub(crate) mod bench;
 pub mod check;
 pub mod copy;
+mod cut;
 pub mod diff;
 pub mod dump;
 pub mod find;

@@ -9,7 +9,7 @@ use crate::format::node::{Node, NodeKind};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::{Root, Statistics};
 use crate::format::tree::{TreeWriter, decode_node, encode_node};
-use crate::id::BlobId;
+use crate::operation::cut::store_tree;
 use crate::repository::{RepositoryError, SegmentBuilder};
 
 struct Level<'a> {
@@ -49,19 +49,6 @@ pub(super) fn assemble(shared: &Shared<'_>, items: &Receiver<Item>) -> Result<(V
     // The walk ended early: it was stopped, or a thread failed and says why elsewhere.
     assembler.builder.flush()?;
     Err(RepositoryError::Stopped.into())
-}
-
-/// Keeps a tree or list blob and gives its id.
-pub(super) fn store_tree(
-    shared: &Shared<'_>,
-    builder: &mut SegmentBuilder<'_>,
-    blob: &[u8],
-) -> Result<BlobId, RepositoryError> {
-    let id = shared.repository.keys().identifier().tree(blob);
-    if shared.writer.claim(&id) {
-        builder.add(id, blob)?;
-    }
-    Ok(id)
 }
 
 impl<'a> Assembler<'a> {
@@ -110,7 +97,7 @@ impl<'a> Assembler<'a> {
         let Some(level) = self.stack.last_mut() else { return self.push_root(encoded) };
         level.filled = true;
         let (shared, builder) = (self.shared, &mut self.builder);
-        level.writer.push(name, encoded, &mut |blob| store_tree(shared, builder, &blob))
+        level.writer.push(name, encoded, &mut |blob| store_tree(shared.repository, shared.writer, builder, &blob))
     }
 
     fn push_root(&mut self, encoded: &[u8]) -> Result<(), RepositoryError> {
@@ -130,7 +117,7 @@ impl<'a> Assembler<'a> {
             return Ok(());
         }
         let (shared, builder) = (self.shared, &mut self.builder);
-        let tree = level.writer.finish(&mut |blob| store_tree(shared, builder, &blob))?;
+        let tree = level.writer.finish(&mut |blob| store_tree(shared.repository, shared.writer, builder, &blob))?;
         let Directory { name, metadata, .. } = level.directory;
         let node = Node { name, metadata, links: None, kind: NodeKind::Directory { tree } };
         self.push(&node.name, &encode_node(&node))

@@ -11,25 +11,21 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::Receiver;
 use rustix::io::Errno;
 
-use super::assemble::store_tree;
 use super::shared::{Batch, EncodedEntry, FileCount, FileTask, Freshness, Shared, Slot, Stored};
 use super::tables::wrong_tables;
 use super::{BackupError, Stream, WhenBroken};
-use crate::chunk::{Class, MAX_CHUNK_LEN};
+use crate::chunk::Class;
 use crate::format::cbor::Reader;
-use crate::format::content;
-use crate::format::node::{Content, Hole, Metadata, Node, NodeKind, Part, TableRows, Xattr, XattrValue};
-use crate::format::pack::PackKind;
+use crate::format::node::{Content, Hole, Metadata, Node, NodeKind, TableRows, Xattr, XattrValue};
 use crate::format::snapshot::Root;
 use crate::format::tree::{MAX_INLINE_XATTR_LEN, decode_node, encode_node};
+use crate::operation::cut::Cutter;
 use crate::operation::promise::Promise;
-use crate::repository::{RepositoryError, SegmentBuilder};
+use crate::repository::RepositoryError;
 use crate::source::metadata::{Stat, stat_open, xattrs_open};
 use crate::source::sqlite;
 use crate::source::{extents, sqlite::SqliteError};
 
-/// Bytes read ahead of the cuts.
-const WINDOW: usize = 2 * MAX_CHUNK_LEN;
 /// A file that changes while it is read is read again so many times.
 const RETRIES: usize = 2;
 /// Shorter streams may shrink as they like, in bytes.
@@ -40,9 +36,7 @@ const LONG_FILE: u64 = 256 << 20;
 /// What one thread reads with.
 struct FileReader<'a> {
     shared: &'a Shared<'a>,
-    data: SegmentBuilder<'a>,
-    lists: SegmentBuilder<'a>,
-    window: Vec<u8>,
+    cutter: Cutter<'a>,
 }
 
 /// Why a file has no content.
@@ -86,7 +80,7 @@ pub(super) fn read_batches(shared: &Shared<'_>, batches: &Receiver<Batch>) {
         }
         let _ = batch.done.send(entries);
     }
-    if let Err(error) = reader.flush() {
+    if let Err(error) = reader.cutter.flush() {
         shared.writer.fail(error);
     }
 }
@@ -129,7 +123,7 @@ pub(super) fn read_streams(shared: &Shared<'_>, streams: Vec<Stream<'_>>) -> Res
         let path = stream.name.into_bytes();
         roots.push((Root { restore_name: path.clone(), path, node }, size));
     }
-    reader.flush()?;
+    reader.cutter.flush()?;
     Ok(roots)
 }
 
@@ -163,17 +157,7 @@ fn has_content_of(entry: &[u8], node: &Node) -> bool {
 
 impl<'a> FileReader<'a> {
     fn new(shared: &'a Shared<'a>) -> Self {
-        Self {
-            shared,
-            data: shared.writer.segment_builder(PackKind::Data),
-            lists: shared.writer.segment_builder(PackKind::Tree),
-            window: Vec::new(),
-        }
-    }
-
-    fn flush(&mut self) -> Result<(), RepositoryError> {
-        self.data.flush()?;
-        self.lists.flush()
+        Self { shared, cutter: Cutter::new(shared.repository, shared.writer, shared.chunker) }
     }
 
     /// Reads one file; `None` when it is gone or cannot be read, which is noted.
@@ -271,10 +255,10 @@ impl<'a> FileReader<'a> {
             }
             let holes = if before.may_be_sparse() { extents::holes(&file, before.size)? } else { Vec::new() };
             let mut ranges = DataRanges::new(&holes, before.size);
-            let first = ranges.read(&file, self.window()).map_err(ReadError::Source)?;
+            let first = ranges.read(&file, self.cutter.window()).map_err(ReadError::Source)?;
             if self.shared.options.rules.databases
                 && holes.first().is_none_or(|hole| hole.offset > 0)
-                && sqlite::looks_like_database(self.window.get(..first).unwrap_or_default())
+                && sqlite::looks_like_database(self.cutter.window().get(..first).unwrap_or_default())
                 && let Some(database) = self.read_database(task, &before)?
             {
                 return Ok((database, self.xattrs(task, &file)));
@@ -381,13 +365,6 @@ impl<'a> FileReader<'a> {
         Ok(Stored { size: length, content, holes: Vec::new(), class: class.number(), rows, uncounted, stat: *stat })
     }
 
-    fn window(&mut self) -> &mut [u8] {
-        if self.window.is_empty() {
-            self.window.resize(WINDOW, 0);
-        }
-        &mut self.window
-    }
-
     /// Cuts and stores the first `filled` bytes of the window and whatever `read` gives until it gives nothing.
     fn store(
         &mut self,
@@ -395,43 +372,18 @@ impl<'a> FileReader<'a> {
         filled: usize,
         read: &mut dyn FnMut(&mut [u8]) -> std::io::Result<usize>,
     ) -> Result<(Content, u64), ReadError> {
-        let mut parts = Vec::new();
-        let (mut start, mut end, mut total, mut at_end) = (0, filled, filled as u64, false);
-        self.window();
-        loop {
-            while !at_end && end - start < class.max_len() {
-                if self.shared.should_stop() {
+        let shared = self.shared;
+        self.cutter.store(class, filled, &mut |buffer| {
+            loop {
+                if shared.should_stop() {
                     return Err(RepositoryError::Stopped.into());
                 }
-                if self.window.len() - end < class.max_len() {
-                    self.window.copy_within(start..end, 0);
-                    (start, end) = (0, end - start);
+                match read(buffer) {
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    length => return length.map_err(ReadError::Source),
                 }
-                let room = self.window.get_mut(end..).unwrap_or_default();
-                let length = match read(room) {
-                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                    length => length.map_err(ReadError::Source)?,
-                };
-                at_end = length == 0;
-                end += length;
-                total += length as u64;
             }
-            let filled = self.window.get(start..end).unwrap_or_default();
-            if filled.is_empty() {
-                break;
-            }
-            let length = self.shared.chunker.cut(class, filled).clamp(1, filled.len());
-            let chunk = filled.get(..length).unwrap_or_default();
-            let id = self.shared.repository.keys().identifier().data(chunk);
-            if self.shared.writer.claim(&id) {
-                self.data.add(id, chunk)?;
-            }
-            parts.push(Part { id, length: length as u64 });
-            start += length;
-        }
-        let (shared, lists) = (self.shared, &mut self.lists);
-        let content = content::fold(parts, |blob| store_tree(shared, lists, &blob))?;
-        Ok((content, total))
+        })
     }
 
     fn store_large_xattrs(&mut self, mut xattrs: Vec<Xattr>) -> Result<Vec<Xattr>, RepositoryError> {
@@ -440,12 +392,7 @@ impl<'a> FileReader<'a> {
             if value.len() <= MAX_INLINE_XATTR_LEN {
                 continue;
             }
-            let id = self.shared.repository.keys().identifier().data(value);
-            if self.shared.writer.claim(&id) {
-                self.data.add(id, value)?;
-            }
-            let parts = vec![Part { id, length: value.len() as u64 }];
-            xattr.value = XattrValue::Stored(Content { level: 0, parts });
+            xattr.value = XattrValue::Stored(self.cutter.store_value(value)?);
         }
         Ok(xattrs)
     }

@@ -39,6 +39,17 @@ impl Class {
         }
     }
 
+    /// The class that a node names; `None` for a number that stands for none.
+    #[must_use]
+    pub const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Coarse),
+            2 => Some(Self::Fine),
+            25..=36 => Some(Self::Fixed { log2: number - 16 }),
+            _ => None,
+        }
+    }
+
     /// Fixed pieces for a database of `length` bytes with pages of `page_size`:
     /// the page up to 256 MiB, 16 KiB up to 4 GiB, 64 KiB above, and never below the page size.
     #[must_use]
@@ -160,6 +171,14 @@ mod tests {
                 start = *end;
             }
         }
+    }
+
+    #[test]
+    fn every_class_is_known_by_its_number_and_no_other_number_is_one() {
+        let fixed = (9..=20).map(|log2| Class::Fixed { log2 });
+        let all: Vec<_> = [Class::Coarse, Class::Fine].into_iter().chain(fixed).collect();
+        assert!(all.iter().all(|class| Class::of_number(class.number()) == Some(*class)));
+        assert_eq!((0..=u8::MAX).filter_map(Class::of_number).collect::<Vec<_>>(), all);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
+pub mod import;
 pub mod key;
 pub mod list;
 pub mod promise;

@@ -1,5 +1,6 @@
 //! Repositories of another format, read as if they were ours: their trees and snapshots are translated on the way.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Repository, RepositoryError};
@@ -15,6 +16,8 @@ use crate::store::OutsideStore;
 pub struct ForeignSnapshots {
     /// Each with the id that it has there.
     pub all: Vec<(SnapshotId, Snapshot)>,
+    /// Of those that bk wrote there, the id of the snapshot of ours that each was made from.
+    pub originals: HashMap<SnapshotId, SnapshotId>,
     /// Objects of snapshots that cannot be read, with the reason.
     pub damaged: Vec<(String, String)>,
 }

@@ -1,5 +1,7 @@
 //! The snapshots of a repository, and how a user names one.
 
+use std::collections::HashMap;
+
 use super::{Facts, ForeignSnapshots, Repository, RepositoryError};
 use crate::format::Kind;
 use crate::format::node::Timestamp;
@@ -27,6 +29,8 @@ pub struct Snapshots {
     pub all: Vec<SnapshotInfo>,
     /// Objects of snapshots and facts that cannot, with the reason.
     pub damaged: Vec<(String, String)>,
+    /// In a repository of another format: of those that bk wrote there, the id of the snapshot that each was made from.
+    pub originals: HashMap<SnapshotId, SnapshotId>,
     /// What became known of them.
     pub facts: Facts,
     /// Objects of snapshots that are forgotten already, and were not deleted.
@@ -64,11 +68,11 @@ impl Snapshots {
     /// When the store cannot be listed or read.
     pub fn load(repository: &Repository) -> Result<Self, RepositoryError> {
         if let Some(foreign) = repository.foreign() {
-            let ForeignSnapshots { all, damaged } = foreign.snapshots()?;
+            let ForeignSnapshots { all, originals, damaged } = foreign.snapshots()?;
             let name = |id: &SnapshotId| ResticArea::Snapshots.object(id.0);
             let all =
                 all.into_iter().map(|(id, snapshot)| SnapshotInfo { id, name: name(&id), snapshot, stored: None });
-            let mut snapshots = Self { all: all.collect(), damaged, ..Self::default() };
+            let mut snapshots = Self { all: all.collect(), originals, damaged, ..Self::default() };
             snapshots.sort();
             return Ok(snapshots);
         }

@@ -176,6 +176,9 @@ impl Foreign for Reader {
                 Err(error) => Err(error),
             }
         })?;
+        let exported =
+            files.iter().filter_map(|(id, file)| Some((SnapshotId(*id), snapshot::exported(*id, file).original?)));
+        let originals = exported.collect();
         let mut all = Vec::new();
         for one in translated {
             match one {
@@ -183,7 +186,7 @@ impl Foreign for Reader {
                 Err(reason) => damaged.push(reason),
             }
         }
-        Ok(ForeignSnapshots { all, damaged })
+        Ok(ForeignSnapshots { all, originals, damaged })
     }
 
     fn data(&self, id: &BlobId) -> Result<Vec<u8>, RepositoryError> {

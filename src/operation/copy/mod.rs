@@ -3,7 +3,7 @@
 mod missing;
 pub(crate) mod transfer;
 
-pub use missing::missing;
+pub use missing::{kept, missing};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -125,7 +125,7 @@ fn copy_once(
         transfer.fetch(&wanted)?;
         progress.phase("putting the snapshot", None);
         Commit { repository: to, index: &index, clock }.put(&transfer.writer, &info.snapshot)?;
-        carry_facts(to, info, &facts, clock)?;
+        carry_facts(to, &info.id, info, &facts, clock)?;
         done.packs = before.0 + transfer.writer.stats().packs();
         done.stored_bytes = before.1 + transfer.writer.stats().stored_bytes();
         done.snapshots.push(info.id);
@@ -133,9 +133,10 @@ fn copy_once(
     Ok(())
 }
 
-/// What somebody said of a snapshot holds for its copy.
+/// What somebody said of the snapshot `of` holds for its copy `info`.
 pub(crate) fn carry_facts(
     to: &Repository,
+    of: &SnapshotId,
     info: &SnapshotInfo,
     known: &Facts,
     clock: &dyn Clock,
@@ -148,12 +149,12 @@ pub(crate) fn carry_facts(
         pack: None,
         detail,
     };
-    let pinned = match known.pin(&info.id) {
+    let pinned = match known.pin(of) {
         Pin::None => None,
         Pin::Forever => Some(fact(FactKind::Pinned, None)),
         Pin::Until(until) => Some(fact(FactKind::Pinned, Some(until_detail(until)))),
     };
-    let accepted = known.is_acknowledged(&info.id).then(|| fact(FactKind::AnomalyAcknowledged, None));
+    let accepted = known.is_acknowledged(of).then(|| fact(FactKind::AnomalyAcknowledged, None));
     let facts: Vec<_> = pinned.into_iter().chain(accepted).collect();
     if facts.is_empty() { Ok(()) } else { add_facts(to, &facts).map(drop) }
 }

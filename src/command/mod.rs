@@ -17,6 +17,7 @@ mod find;
 mod forget;
 mod guide;
 mod help;
+mod import;
 mod init;
 mod keep_args;
 mod key;
@@ -137,6 +138,7 @@ pub enum Command {
     Accept(accept::AcceptArgs),
     Copy(copy::CopyArgs),
     Export(export::ExportArgs),
+    Import(Box<import::ImportArgs>),
     Stats(stats::StatsArgs),
     /// Put right what `bk check` has found, as far as anything still holds it
     #[command(subcommand)]
@@ -181,6 +183,7 @@ impl Command {
             Self::Accept(args) => args.run(session),
             Self::Copy(args) => args.run(session),
             Self::Export(args) => args.run(session),
+            Self::Import(args) => args.run(session),
             Self::Stats(args) => args.run(session),
             Self::Repair(command) => command.run(session),
             Self::Key(command) => command.run(session),

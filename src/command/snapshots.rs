@@ -204,6 +204,13 @@ fn facts(info: &SnapshotInfo) -> Table {
     if let Some(description) = &snapshot.description {
         row("description", text::line_text(description));
     }
+    if let Some(of) = &snapshot.imported {
+        let id = crate::id::SnapshotId(of.snapshot).short();
+        row(
+            "imported",
+            format!("from snapshot {id} of the {} repository {}", of.format, text::line_text(&of.repository)),
+        );
+    }
     if let Some(parent) = snapshot.parent {
         row("parent", parent.short());
     }

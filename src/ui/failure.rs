@@ -4,6 +4,7 @@ use crate::destination::DestinationError;
 use crate::interop::restic::ResticError;
 use crate::metrics::MetricsError;
 use crate::operation::copy::CopyError;
+use crate::operation::import::ImportError;
 use crate::operation::prune::PruneError;
 use crate::operation::repair::RepairError;
 use crate::profile::ConfigError;
@@ -197,6 +198,16 @@ impl From<CopyError> for Failure {
         match error {
             CopyError::Repository(error) => error.into(),
             CopyError::Unreadable { ref source, .. } => Self::of(Exit::Damage, &error, source.hint()),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let hint = error.hint();
+        match error {
+            ImportError::Repository(error) => error.into(),
+            error @ ImportError::Siblings { .. } => Self::of(Exit::Usage, &error, hint),
         }
     }
 }

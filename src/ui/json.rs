@@ -108,6 +108,9 @@ pub fn snapshot(info: &SnapshotInfo) -> Map<String, Value> {
         "problem_count": snapshot.problem_count,
         "parent": snapshot.parent.map(|parent| parent.to_string()),
         "program": snapshot.program, "description": snapshot.description, "anomalies": snapshot.anomalies,
+        "imported": snapshot.imported.as_ref().map(|of| json!({
+            "format": of.format, "repository": of.repository, "snapshot": to_hex(&of.snapshot),
+        })),
         "statistics": statistics(snapshot),
         "imported": snapshot.imported.as_ref().map(|from| json!({
             "format": from.format, "repository": from.repository, "snapshot": to_hex(&from.snapshot),

@@ -5,6 +5,7 @@
 mod check;
 mod doctor;
 mod exit_codes;
+mod import;
 mod keep;
 mod outside;
 mod past;

@@ -104,6 +104,19 @@ pub(super) const fn label(credential: &Credential) -> &'static str {
     }
 }
 
+/// Opens a repository; the one that needs no configuration is made when there is none yet.
+///
+/// # Errors
+/// As they come.
+pub(super) fn open_or_create(session: &Session, target: &Target) -> Result<Opened, Failure> {
+    if target.embedded && target.location.local().is_some_and(|path| !LocalStore::is_finished(path)) {
+        let created = create(session, target, None)?;
+        announce(session, target);
+        return Ok(created);
+    }
+    session.open(target)
+}
+
 /// Refuses a folder that holds anything, before a key is made for it.
 fn refuse_occupied(path: &Path) -> Result<(), Failure> {
     // What an interrupted attempt left, an empty folder included, is taken over.

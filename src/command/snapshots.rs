@@ -204,7 +204,8 @@ fn facts(info: &SnapshotInfo) -> Table {
     if let Some(description) = &snapshot.description {
         row("description", text::line_text(description));
     }
-    if let Some(of) = &snapshot.imported {
+    // In place it is its own.
+    if let Some(of) = snapshot.imported.as_ref().filter(|of| of.snapshot != id.0) {
         let id = crate::id::SnapshotId(of.snapshot).short();
         row(
             "imported",
@@ -213,10 +214,6 @@ fn facts(info: &SnapshotInfo) -> Table {
     }
     if let Some(parent) = snapshot.parent {
         row("parent", parent.short());
-    }
-    if let Some(from) = snapshot.imported.as_ref().filter(|from| from.snapshot != id.0) {
-        let there = crate::id::SnapshotId(from.snapshot).short();
-        row("imported", format!("snapshot {there} of a repository in the format of {}", text::line_text(&from.format)));
     }
     row("outcome", outcome(snapshot));
     for anomaly in &snapshot.anomalies {

@@ -112,9 +112,6 @@ pub fn snapshot(info: &SnapshotInfo) -> Map<String, Value> {
             "format": of.format, "repository": of.repository, "snapshot": to_hex(&of.snapshot),
         })),
         "statistics": statistics(snapshot),
-        "imported": snapshot.imported.as_ref().map(|from| json!({
-            "format": from.format, "repository": from.repository, "snapshot": to_hex(&from.snapshot),
-        })),
     });
     match value {
         Value::Object(object) => object,

@@ -8,9 +8,10 @@ use super::outcome::Destination;
 use super::report::{report, report_behind, report_sibling};
 use super::{BackupArgs, Job};
 use crate::clock::Clock as _;
+use crate::command::create::open_or_create;
 use crate::command::opening::{Copies, store_opener};
 use crate::command::session::Target;
-use crate::command::{Opened, Session, create};
+use crate::command::{Opened, Session};
 use crate::format::snapshot::Outcome;
 use crate::job::{Around, Plan, Surroundings};
 use crate::operation::backup::{BackupError, BackupStats, Sibling, SiblingStats, backup_with_siblings};
@@ -18,7 +19,6 @@ use crate::operation::copy::{CopyError, missing};
 use crate::operation::forget::{ForgetOptions, Group, Policy};
 use crate::repository::{RepositoryError, SnapshotInfo, Snapshots};
 use crate::source::command::CommandError;
-use crate::store::LocalStore;
 use crate::ui::{Exit, Failure};
 
 /// What a run came to, and its snapshot.
@@ -239,15 +239,6 @@ fn missing_in(session: &Session, job: &Job, name: &str, from: &Snapshots, to: &S
     let now = session.clock.wall();
     let options = ForgetOptions { policy: &policy, zone: &zone, now, even_if_overdue: true, despite_anomalies: true };
     missing(from, to, &options)
-}
-
-fn open_or_create(session: &Session, target: &Target) -> Result<Opened, Failure> {
-    if target.embedded && target.location.local().is_some_and(|path| !LocalStore::is_finished(path)) {
-        let created = create::create(session, target, None)?;
-        create::announce(session, target);
-        return Ok(created);
-    }
-    session.open(target)
 }
 
 /// A backup goes to repositories of bk.

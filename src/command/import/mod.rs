@@ -11,6 +11,7 @@ use serde_json::json;
 
 use self::plan::{Choice, Fate, Row};
 use self::profiles::Assignment;
+use super::create::open_or_create;
 use super::record::Record;
 use super::restic::{ResticPasswordArgs, open_restic};
 use super::session::{Target, passphrase_of, read_secret};
@@ -127,8 +128,8 @@ impl ImportArgs {
                 "name the source first, and the repository that shall get its snapshots with --repo",
             ));
         }
-        let to = session.open(&target)?;
         let from = self.open_source(session, &source)?;
+        let to = self.open_destination(session, &target)?;
         let both = [&from, &to];
         let [found, here] = [Snapshots::load(&from.repository)?, Snapshots::load(&to.repository)?];
         let mut exit = Exit::Complete;
@@ -159,6 +160,19 @@ impl ImportArgs {
             session.screen.note(&format!("{} will have them after `bk copy`", siblings.join(", ")));
         }
         Ok(end)
+    }
+
+    fn open_destination(&self, session: &Session, target: &Target) -> Result<Opened, Failure> {
+        if !self.dry_run {
+            return open_or_create(session, target);
+        }
+        session.open(target).map_err(|mut failure| {
+            if target.embedded && failure.exit == Exit::NoRepository {
+                failure.hint =
+                    Some("without --dry-run it is made; to look at the source, use `bk --repo … snapshots`".into());
+            }
+            failure
+        })
     }
 
     /// Opens the source with what opens it.

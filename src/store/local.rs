@@ -99,21 +99,21 @@ impl Folder {
 }
 
 /// What a folder may hold at a place that is free for a new repository.
-enum May {
-    HoldAnything,
-    HoldEmptyFolders,
-    HoldNothing,
+enum MayHold {
+    Anything,
+    EmptyFolders,
+    Nothing,
 }
 
 /// Whether all that is below `path` may be there.
-fn holds_only(path: &Path, rule: impl Fn(&OsStr) -> Option<May>) -> io::Result<bool> {
+fn holds_only(path: &Path, rule: impl Fn(&OsStr) -> Option<MayHold>) -> io::Result<bool> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let sound = match rule(&entry.file_name()) {
             None => false,
-            Some(May::HoldAnything) => true,
-            Some(May::HoldNothing) => fs::read_dir(entry.path())?.next().is_none(),
-            Some(May::HoldEmptyFolders) => {
+            Some(MayHold::Anything) => true,
+            Some(MayHold::Nothing) => fs::read_dir(entry.path())?.next().is_none(),
+            Some(MayHold::EmptyFolders) => {
                 for first in fs::read_dir(entry.path())? {
                     if fs::read_dir(first?.path())?.next().is_some() {
                         return Ok(false);
@@ -144,10 +144,10 @@ impl LocalStore {
         holds_only(path, |name| {
             let area = Area::ALL.into_iter().find(|area| name == area.folder());
             match area {
-                Some(Area::Keys) => Some(May::HoldAnything),
-                None => (name == TEMPORARY).then_some(May::HoldAnything),
-                Some(Area::Packs) => Some(May::HoldEmptyFolders),
-                Some(_) => Some(May::HoldNothing),
+                Some(Area::Keys) => Some(MayHold::Anything),
+                None => (name == TEMPORARY).then_some(MayHold::Anything),
+                Some(Area::Packs) => Some(MayHold::EmptyFolders),
+                Some(_) => Some(MayHold::Nothing),
             }
         })
     }

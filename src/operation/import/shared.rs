@@ -96,6 +96,7 @@ pub(super) struct FileTask {
 }
 
 /// One place in a batch.
+#[expect(clippy::large_enum_variant, reason = "most are ready, and a box for each would be an allocation an entry")]
 pub(super) enum Slot {
     Ready(Entry),
     Read(Box<FileTask>),

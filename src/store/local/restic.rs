@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustix::fs::AtFlags;
 
-use super::{LocalStore, May, TEMPORARY, holds_only};
+use super::{LocalStore, MayHold, TEMPORARY, holds_only};
 use crate::store::{Area, Listed, ResticArea, Store as _, StoreError};
 
 impl LocalStore {
@@ -65,10 +65,10 @@ impl LocalStore {
 fn is_free(path: &Path) -> io::Result<bool> {
     holds_only(path, |name| match ResticArea::ALL.into_iter().find(|area| name == area.folder()) {
         Some(ResticArea::Config) => None,
-        Some(ResticArea::Data) => Some(May::HoldEmptyFolders),
+        Some(ResticArea::Data) => Some(MayHold::EmptyFolders),
         // Not even keys: restic might try one that was left over first, and its master key is another one.
-        Some(_) => Some(May::HoldNothing),
-        None => (name == TEMPORARY).then_some(May::HoldAnything),
+        Some(_) => Some(MayHold::Nothing),
+        None => (name == TEMPORARY).then_some(MayHold::Anything),
     })
 }
 

@@ -87,11 +87,14 @@ impl Damaged {
         copy(&self.aside, &self.place.path("there"));
         trees::clean(&self.place.path("data"));
         trees::clean(&self.place.path("to"));
+        self.place.init();
     }
 
     fn repo(&self, code: i32, arguments: &[&str]) -> String {
         let location = self.place.location("there");
-        self.place.expect(code, &[&["--repo", &location], arguments].concat())
+        let said = self.place.expect(code, &[&["--repo", &location], arguments].concat());
+        assert!(!said.contains("Backtrace") && !said.contains("rustic"), "words for its programmers: {said}");
+        said
     }
 
     /// Where a file of a restored snapshot is.
@@ -249,6 +252,7 @@ fn what_was_left_out_of_an_import_comes_with_the_next_one_when_it_can_be_read_ag
     let damaged = Damaged::new();
     let location = damaged.place.location("there");
     harm(&damaged.added["data"], Harm::Delete);
+    damaged.place.init();
     damaged.place.expect(5, &["import", &location]);
     copy(&damaged.aside, &damaged.place.path("there"));
     damaged.place.expect(0, &["import", &location]);

@@ -22,7 +22,9 @@ fn with_work() -> (Place, std::path::PathBuf) {
 /// A prune that holds its lock and does not go on.
 fn stopped_prune(place: &Place) -> Running {
     let mut prune = Running::start(&mut place.restic_command(&place.name("there"), &["prune"]));
-    prune.until("its lock", || !place.locks("there").is_empty());
+    // It is written under another name first.
+    let is_whole = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.len() == 64);
+    prune.until("its lock", || place.locks("there").iter().any(is_whole));
     prune.signal(Signal::STOP);
     prune
 }

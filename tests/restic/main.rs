@@ -21,6 +21,8 @@ mod running;
 mod secrets;
 mod stores;
 
+#[path = "../support/rclone_server.rs"]
+mod rclone_server;
 #[path = "../support/s3_server.rs"]
 mod s3_server;
 #[path = "../support/ssh_server.rs"]

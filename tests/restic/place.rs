@@ -101,6 +101,14 @@ impl Place {
         text
     }
 
+    /// The repository of bk that is there without a configuration, made when it is not there yet.
+    #[track_caller]
+    pub fn init(&self) {
+        if !self.path("data/repository").exists() {
+            self.expect(0, &["init"]);
+        }
+    }
+
     /// The snapshots that bk lists, oldest first.
     #[track_caller]
     pub fn snapshots(&self, more: &[&str]) -> Vec<Value> {

@@ -1,11 +1,10 @@
 //! The same over S3, SFTP and REST, in the words that restic has for these places.
 
-use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use super::place::{Made, PASSWORD, Place};
+use super::place::{Made, Place};
+use super::rclone_server::{self, RcloneServer, USER};
 use super::s3_server::{BUCKET, KEY_ID, S3Server, SECRET};
 use super::ssh_server::SshServer;
 use super::trees::{self, Said};
@@ -26,6 +25,7 @@ fn there_and_back(place: &Place, source: &std::path::Path, locations: [&str; 2],
     let to = place.empty("restored-in-place");
     run(&["--repo", there, "restore", "latest", "--to", to.to_str().unwrap()]);
     trees::same(&place.bench, source, &trees::restored(&to, source));
+    place.init();
     run(&["import", there]);
     place.bk_restores(&[], "latest", source);
     std::fs::write(source.join("added"), trees::noise(99, 200_000)).unwrap();
@@ -71,52 +71,14 @@ fn a_folder_behind_ssh_is_imported_from_and_exported_to() {
             server.options()
         )
     };
-    std::fs::write(place.path("bk.toml"), section("there") + &section("out")).unwrap();
+    let own = format!(
+        "[family]\nkey-file = {:?}\n[repository.own]\nlocation = {:?}\n[defaults]\nto = [\"own\"]\n",
+        place.name("key"),
+        place.name("own"),
+    );
+    std::fs::write(place.path("bk.toml"), own + &section("there") + &section("out")).unwrap();
     there_and_back(&place, &source, ["there", "out"], &[]);
     is_whole(&place, &place.name("out"), &source);
-}
-
-/// `rclone serve restic` over a folder, with a login.
-struct RestServer {
-    child: std::process::Child,
-    port: u16,
-}
-
-impl RestServer {
-    fn start(place: &Place, folder: &str) -> Self {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-        let mut command = place.bench.command("setpriv");
-        command.args([
-            "--pdeathsig",
-            "KILL",
-            "--",
-            "rclone",
-            "serve",
-            "restic",
-            "--addr",
-            &format!("127.0.0.1:{port}"),
-        ]);
-        command.args(["--user", "somebody", "--pass", "canary-rest-pass"]).arg(place.path(folder));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().expect("rclone runs; `tests/run` installs it");
-        let begin = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(30), "rclone does not start; `tests/run` installs it");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Self { child, port }
-    }
-
-    fn location(&self, name: &str) -> String {
-        format!("restic:rest:http://127.0.0.1:{}/{name}/", self.port)
-    }
-}
-
-impl Drop for RestServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -125,12 +87,12 @@ fn a_rest_server_is_imported_from_and_exported_to() {
     let source = place.small_tree("source");
     place.bench.folder("served");
     place.make(Made::V2("auto"), "served/there", &source);
-    let server = RestServer::start(&place, "served");
-    let variables = [("RESTIC_REST_USERNAME", "somebody"), ("RESTIC_REST_PASSWORD", "canary-rest-pass")];
-    there_and_back(&place, &source, [&server.location("there"), &server.location("out")], &variables);
+    let server = RcloneServer::restic(&place.path("served"));
+    let of = |name: &str| format!("restic:rest:http://{}/{name}/", server.place);
+    let variables = [("RESTIC_REST_USERNAME", USER), ("RESTIC_REST_PASSWORD", rclone_server::PASSWORD)];
+    there_and_back(&place, &source, [&of("there"), &of("out")], &variables);
     is_whole(&place, &place.name("served/out"), &source);
     // And restic itself agrees over the same server.
-    let theirs = server.location("out").replacen("restic:rest:http://", "rest:http://somebody:canary-rest-pass@", 1);
-    let mut restic = place.restic_command(&theirs, &["snapshots"]);
-    Said::by(restic.env("RESTIC_PASSWORD", PASSWORD)).exits(0);
+    let login = format!("rest:http://{USER}:{}@{}/out/", rclone_server::PASSWORD, server.place);
+    place.restic(&login, &["snapshots"]);
 }

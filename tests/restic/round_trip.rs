@@ -12,6 +12,7 @@ fn what_goes_from_restic_to_bk_to_restic_is_what_restic_had() {
         &place.name("there"),
         &["backup", "--host", "second", "--time", "2020-02-29 12:13:14", source.to_str().unwrap()],
     );
+    place.init();
     place.expect(0, &["import", &place.location("there"), "--all"]);
     place.expect(0, &["export", &place.location("out"), "--all"]);
     let said = |name: &str| place.restic_snapshots(&place.name(name)).iter().map(said_by_restic).collect::<Vec<_>>();
@@ -32,6 +33,7 @@ fn what_goes_from_bk_to_restic_to_bk_is_what_bk_had_also_what_restic_cannot_rest
     let first = place.snapshots(&[]);
     place.expect(0, &["export", &place.location("out")]);
     std::fs::rename(place.path("data"), place.path("first-data")).unwrap();
+    place.init();
     place.expect(0, &["import", &place.location("out")]);
     let second = place.snapshots(&[]);
     let [first, second] = [first, second].map(|list| super::place::said_by_bk(&list[0]));

@@ -82,8 +82,9 @@ fn the_password_is_in_nothing_that_bk_keeps() {
     let place = Place::new();
     let source = place.small_tree("source");
     let config = format!(
-        "[repository.ssd]\nlocation = {:?}\n[repository.escape]\nlocation = {:?}\nformat = \"restic\"\n\
+        "[family]\nkey-file = {:?}\n[repository.ssd]\nlocation = {:?}\n[repository.escape]\nlocation = {:?}\nformat = \"restic\"\n\
          password-file = {:?}\n[profile.wiki]\nroot = {source:?}\nto = [\"ssd\", \"escape\"]\n",
+        place.name("key"),
         place.name("ssd"),
         place.name("escape"),
         place.name("password"),

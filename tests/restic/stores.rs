@@ -57,6 +57,7 @@ fn a_repository_that_can_only_be_read_is_read_and_imported_without_a_lock() {
     let location = place.location("disk/there");
     place.bk_restores(&["--repo", &location], "latest", &source);
     place.expect(0, &["--repo", &location, "check", "--read-data"]);
+    place.init();
     place.expect(0, &["import", &location]);
     place.bk_restores(&[], "latest", &source);
     let said = place.expect(1, &["export", &location]);

@@ -112,8 +112,16 @@ impl ResticError {
     }
 }
 
-/// The words of the library in one line.
+/// The words of the library in one line: what failed and why, without its advice and the trace of its calls.
 pub(super) fn words(error: &RusticError) -> String {
     let text = error.display_log();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = text.strip_prefix("Error: ").unwrap_or(&text);
+    let Some((what, cause)) = text.split_once(" (kind: ") else { return text.to_owned() };
+    let Some((_, cause)) = cause.split_once("caused by: ") else { return what.to_owned() };
+    // A cause that is an error of the library, too, says in the middle what it is.
+    let cause = cause.split_once("Message: ").map_or(cause, |(_, cause)| cause);
+    let ends = [" For more information", " Some additional details", " Backtrace:"];
+    let end = ends.iter().filter_map(|end| cause.find(end)).min().unwrap_or(cause.len());
+    format!("{what}: {}", cause.get(..end).unwrap_or(cause).trim_end_matches('.'))
 }

@@ -61,14 +61,14 @@ fn a_night_without_it_is_a_backup_that_is_behind_and_the_next_brings_both() {
     let (place, source) = machine();
     place.expect(0, &["run"]);
     std::fs::rename(place.path("escape"), place.path("away")).unwrap();
-    std::fs::write(source.join("film"), trees::noise(7, 1_000_000)).unwrap();
+    std::fs::write(source.join("film"), trees::noise(7, 3_000_000)).unwrap();
     let said = place.expect(7, &["run"]);
     assert!(said.contains("escape"), "it is named: {said}");
     assert_eq!(place.snapshots(&["--repo", "ssd"]).len(), 2, "the backup itself is there");
     let status = place.bk(&["status"]);
     assert!(status.text().contains("escape"), "{}", status.text());
     std::fs::rename(place.path("away"), place.path("escape")).unwrap();
-    std::fs::write(source.join("film"), trees::noise(8, 1_000_000)).unwrap();
+    std::fs::write(source.join("film"), trees::noise(8, 3_000_000)).unwrap();
     place.expect(0, &["run"]);
     let repository = &place.name("escape");
     assert_eq!(place.restic_snapshots(repository).len(), 3, "what it lacked came too");

@@ -122,7 +122,9 @@ impl Place {
     pub fn bk_restores(&self, more: &[&str], snapshot: &str, source: &Path) {
         let to = self.empty("restored-by-bk");
         self.bk(&[more, &["restore", snapshot, "--to", to.to_str().unwrap()]].concat()).exits(0);
-        let copy = trees::restored(&to, source);
+        // Below the name of the profile, or of the folder.
+        let below = std::fs::read_dir(&to).unwrap().next().unwrap().unwrap().path();
+        let copy = below.join(source.strip_prefix("/").unwrap());
         if self.top_is_lost.get() {
             let top = std::fs::metadata(source).unwrap();
             std::fs::set_permissions(&copy, top.permissions()).unwrap();

@@ -147,6 +147,14 @@ pub enum RepositoryError {
     /// No snapshot, or more than one, has this id.
     #[error("{0}")]
     NoSnapshot(String),
+    /// The snapshot that is meant cannot be read.
+    #[error("{object} cannot be read: {reason}")]
+    DamagedSnapshot {
+        /// Its object.
+        object: String,
+        /// Why not.
+        reason: String,
+    },
     /// Compression failed.
     #[error("{0}")]
     Compress(#[from] CompressError),
@@ -187,6 +195,9 @@ impl RepositoryError {
             Self::Damaged { .. } | Self::Object { .. } | Self::Malformed { .. } | Self::Segment { .. } => {
                 "run `bk check --read-data` to see everything that is affected"
             }
+            Self::DamagedSnapshot { .. } => {
+                "run `bk check` to see what is damaged; `bk snapshots` lists those that can be read"
+            }
             Self::Slot { .. } => "run `bk key list`",
             Self::LastSlot { .. } => "add another key first, with `bk key add`",
             Self::NoSuchSlot { .. } => "run `bk key list` and type more digits of the slot",
@@ -221,6 +232,7 @@ impl RepositoryError {
             | Self::Malformed { .. }
             | Self::NotIndexed { .. }
             | Self::Segment { .. }
+            | Self::DamagedSnapshot { .. }
             | Self::Foreign { damage: true, .. } => true,
             Self::Store(error) => matches!(error, StoreError::Missing { .. } | StoreError::Short { .. }),
             _ => false,

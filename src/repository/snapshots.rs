@@ -6,7 +6,7 @@ use super::{Facts, ForeignSnapshots, Repository, RepositoryError};
 use crate::format::Kind;
 use crate::format::node::Timestamp;
 use crate::format::snapshot::{Outcome, Snapshot};
-use crate::id::{IdPrefix, SnapshotId};
+use crate::id::{IdPrefix, SnapshotId, from_hex};
 use crate::store::{ObjectName, ResticArea};
 
 /// A snapshot with its id and the name of its object.
@@ -123,10 +123,25 @@ impl Snapshots {
         let mut matching = self.all.iter().filter(|info| prefix.matches(&info.id.0));
         match (matching.next(), matching.next()) {
             (Some(info), None) => Ok(info),
-            (None, _) => Err(RepositoryError::NoSnapshot(format!("there is no snapshot {prefix}"))),
+            (None, _) => Err(self.damaged_one(prefix)),
             _ => Err(RepositoryError::NoSnapshot(format!(
                 "more than one snapshot begins with {prefix}; type more digits"
             ))),
+        }
+    }
+
+    /// Why no snapshot that can be read begins with `prefix`. In another format the objects of snapshots have their ids.
+    fn damaged_one(&self, prefix: &IdPrefix) -> RepositoryError {
+        let is_meant = |name: &str| {
+            let folder = ResticArea::Snapshots.folder();
+            let id = name.strip_prefix(folder).and_then(|name| from_hex(name.strip_prefix('/')?));
+            id.is_some_and(|id| prefix.matches(&id))
+        };
+        match self.damaged.iter().find(|(name, _)| is_meant(name)) {
+            Some((object, reason)) => {
+                RepositoryError::DamagedSnapshot { object: object.clone(), reason: reason.clone() }
+            }
+            None => RepositoryError::NoSnapshot(format!("there is no snapshot {prefix}")),
         }
     }
 

@@ -12,6 +12,7 @@ mod export;
 mod key;
 mod lock;
 mod node;
+mod packs;
 mod prune;
 mod read;
 mod seal;
@@ -45,6 +46,8 @@ pub struct Restic {
     repository: Repository<OpenStatus>,
     id: String,
     lock: Option<Lock>,
+    /// Whether the packs that the index names were looked for.
+    packs_are_there: bool,
 }
 
 impl std::fmt::Debug for Restic {
@@ -79,7 +82,13 @@ fn open_with_any_key(
             }
             Err(error) if error.is_incorrect_password() => {}
             Err(error) => {
-                let error = backend.error("open", &error);
+                let error = match backend.error("open", &error) {
+                    // Its key opened; what it should open is another version, or not what it was.
+                    ResticError::Library { location, reason, .. } if !reason.contains("ersion") => {
+                        ResticError::Damaged { location, object: "the configuration or a key".into(), reason }
+                    }
+                    error => error,
+                };
                 warn(&format!("key {} of {location} cannot be used: {error}", KeyId::from(*key)));
                 damaged = Some(error);
             }
@@ -136,7 +145,7 @@ impl Restic {
     ) -> Result<Self, ResticError> {
         let lock = Lock::take(&backend, seal(&backend, &repository)?, access, warn)?;
         let id = repository.config().id.to_hex().as_str().to_owned();
-        Ok(Self { backend, repository, id, lock })
+        Ok(Self { backend, repository, id, lock, packs_are_there: false })
     }
 
     /// The id of the repository, in hexadecimal digits.

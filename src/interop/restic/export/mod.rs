@@ -203,6 +203,10 @@ impl Restic {
         cancel: &AtomicBool,
     ) -> Result<ExportStats, ResticError> {
         self.check_lock()?;
+        if !self.packs_are_there {
+            self.check_packs()?;
+            self.packs_are_there = true;
+        }
         self.backend.bar_snapshots(false);
         let before = self.backend.written_bytes();
         // What was written by the export before is only seen by an index that is read anew.

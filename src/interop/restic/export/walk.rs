@@ -121,7 +121,7 @@ impl Walker<'_> {
     }
 
     fn hand_over(&mut self, path: &[u8], node: &Node) -> Result<(), Gone> {
-        let translated = self.xattrs(node).and_then(|xattrs| {
+        let translated = self.xattrs(path, node).and_then(|xattrs| {
             node::theirs(node, xattrs).map_err(|reason| {
                 let (location, object) = (self.run.restic.location(), String::from_utf8_lossy(path).into_owned());
                 RepositoryError::Foreign { location, object, reason, damage: false }
@@ -149,9 +149,18 @@ impl Walker<'_> {
         self.items.send(item).map_err(|_| Gone)
     }
 
-    fn xattrs(&mut self, node: &Node) -> Result<Attributes, RepositoryError> {
+    /// Extended attributes with their values. The format has only text for their names; another one is left out.
+    fn xattrs(&mut self, path: &[u8], node: &Node) -> Result<Attributes, RepositoryError> {
         let mut all = Vec::new();
         for xattr in &node.metadata.xattrs {
+            if std::str::from_utf8(&xattr.name).is_err() {
+                let [path, name] =
+                    [path, &xattr.name].map(|text| String::from_utf8_lossy(text).escape_debug().to_string());
+                let left_out =
+                    format!("{path}: its attribute `{name}` is left out, as restic's format has only text for names");
+                self.run.progress.warn(&left_out);
+                continue;
+            }
             let value = match &xattr.value {
                 XattrValue::Inline(value) => value.clone(),
                 XattrValue::Stored(content) => {

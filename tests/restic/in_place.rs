@@ -1,10 +1,15 @@
 //! What restic and rustic have made is read where it lies: listed, shown, restored, checked; nothing there changes.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use super::place::{Made, Place, said_by_bk, said_by_restic, words};
 use super::trees::{self, Said};
 
 /// Everything that reads, on a repository with one snapshot of `source` that holds `file`.
-fn reads(place: &Place, source: &std::path::Path, file: &str) {
+fn reads(place: &Place, source: &Path, file: &str) {
     let before = place.objects("there");
     let location = place.location("there");
     let repo = ["--repo", location.as_str()];
@@ -46,6 +51,58 @@ fn repositories_of_every_version_and_compression_and_of_rustic_are_read() {
         reads(&place, &source, "film");
         trees::clean(&place.path("there"));
     }
+}
+
+/// What `snapshot` of the golden repository holds, restored below `to`.
+fn is_the_golden_tree(to: &Path) {
+    let below = std::fs::read_dir(to).unwrap().next().unwrap().unwrap().path().join("source");
+    let read = |name: &[u8]| std::fs::read(below.join(OsStr::from_bytes(name))).unwrap();
+    let files: [(&[u8], Vec<u8>); 6] = [
+        (b"page", b"a page\n".to_vec()),
+        (b"second", b"a second\n".to_vec()),
+        (b"folder/again", b"a page\n".to_vec()),
+        (b"folder/caf\xe9", b"latin\n".to_vec()),
+        (b"folder/quote\"back\\slash\nline", b"q\n".to_vec()),
+        (b"folder/repeated", vec![b'x'; 3000]),
+    ];
+    for (name, bytes) in files {
+        assert_eq!(read(name), bytes, "{}", String::from_utf8_lossy(name));
+    }
+    assert_eq!(std::fs::read_link(below.join("folder/link")).unwrap(), Path::new("../page"));
+    assert!(below.join("empty").is_dir());
+    let [page, again, repeated] =
+        ["page", "folder/again", "folder/repeated"].map(|name| std::fs::metadata(below.join(name)).unwrap());
+    assert_eq!(page.ino(), again.ino(), "they are one file");
+    assert_eq!(repeated.mode() & 0o7777, 0o4750);
+    assert_eq!((repeated.mtime(), repeated.mtime_nsec()), (946_684_799, 123_456_789));
+}
+
+#[test]
+fn a_repository_that_rustic_0_11_has_made_is_read_checked_and_brought_over() {
+    let place = Place::new();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/rustic-0.11.4");
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg("-r").arg(golden.join("repository")).arg(place.path("there")).status();
+    assert!(copied.unwrap().success());
+    let (location, password) = (place.location("there"), golden.join("password").display().to_string());
+    let repo = ["--repo", location.as_str(), "--password-file", password.as_str()];
+    let theirs = place.snapshots(&repo);
+    assert_eq!(
+        theirs.iter().map(|one| one["short_id"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["ea68c403", "3d346b53"]
+    );
+    assert_eq!((&theirs[0]["tags"], &theirs[0]["host"]), (&serde_json::json!(["one", "two"]), &"machine".into()));
+    place.expect(0, &[&repo[..], &["check", "--read-data"]].concat());
+    let to = place.empty("restored");
+    place.expect(0, &[&repo[..], &["restore", "latest", "--to", to.to_str().unwrap()]].concat());
+    is_the_golden_tree(&to);
+    place.init();
+    place.expect(0, &["import", &location, "--restic-password-file", &password]);
+    let ours = place.snapshots(&[]);
+    assert_eq!(ours.iter().map(said_by_bk).collect::<Vec<_>>(), theirs.iter().map(said_by_bk).collect::<Vec<_>>());
+    let to = place.empty("restored");
+    place.expect(0, &["restore", "latest", "--to", to.to_str().unwrap()]);
+    is_the_golden_tree(&to);
 }
 
 #[test]

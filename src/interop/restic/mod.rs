@@ -1,9 +1,9 @@
 //! Repositories in the format of restic and rustic: read in place, imported from, exported to.
 //!
 //! rustic_core does the format; what it leaves undone is done here. It swallows errors of what it reads: our own threads
-//! read, and note every error ([`export`]). It does not see what it wrote itself: the index is read anew for each
-//! snapshot. It knows no locks: restic's are heeded and held ([`lock`]). It gives words for errors: the store's own
-//! are kept ([`backend`]). It stops at the first damaged object: each is read alone ([`read`], [`check`]).
+//! read, and note every error (`export`). It does not see what it wrote itself: the index is read anew for each
+//! snapshot. It knows no locks: restic's are heeded and held (`lock`). It gives words for errors: the store's own
+//! are kept (`backend`). It stops at the first damaged object: each is read alone (`read`, `check`).
 
 mod backend;
 mod check;

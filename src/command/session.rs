@@ -19,7 +19,7 @@ use crate::profile::{self, Config, Environment, Given, Login, Origin, Repository
 use crate::repository::{Index, Purpose, Repository, Snapshots};
 use crate::store::location::Service;
 use crate::store::remote::Settings;
-use crate::store::{Format, LocalStore, Location, Stop, Store};
+use crate::store::{Format, LocalStore, Location, Stop, Store, StoreError};
 use crate::ui::{Exit, Failure, Screen};
 
 /// Name of the repository that needs no configuration.
@@ -405,7 +405,18 @@ impl Session {
     /// # Errors
     /// When there is no repository, or its file system is not mounted.
     pub fn open_store(&self, target: &Target, copies: Copies) -> Result<Arc<dyn Store>, Failure> {
-        Ok(store_opener(target, copies, self.stop())?()?)
+        let opened = store_opener(target, copies, self.stop())?();
+        opened.map_err(|error| {
+            let is_missing = matches!(error, StoreError::NoRepository { .. });
+            let mut failure = Failure::from(error);
+            if is_missing && !target.is_restic() && target.location.local().is_some_and(LocalStore::is_of_restic) {
+                failure.hint = Some(format!(
+                    "what is there is in restic's format: write restic:{} to read it or import from it",
+                    target.location
+                ));
+            }
+            failure
+        })
     }
 
     /// Opens a target with the credential that counts for it; one in restic's format with its password, to be read.

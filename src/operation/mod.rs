@@ -10,6 +10,7 @@ pub mod diff;
 pub mod dump;
 pub mod find;
 pub mod forget;
+mod freshness;
 pub mod import;
 pub mod key;
 pub mod list;

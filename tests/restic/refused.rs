@@ -90,3 +90,14 @@ fn a_folder_that_holds_something_else_becomes_no_repository() {
     place.make(Made::V2("auto"), "there", &source);
     place.expect(10, &["--repo", &place.name("there"), "snapshots"]);
 }
+
+#[test]
+fn who_forgets_to_say_that_it_is_of_restic_is_told_how_to_say_it() {
+    let place = Place::new();
+    place.make_empty(Made::V2("auto"), "there");
+    let folder = place.name("there");
+    for arguments in [&["--repo", &folder, "snapshots"][..], &["--repo", &folder, "restore", "latest", "--to", "x"]] {
+        let text = words(&place.expect(10, arguments));
+        assert!(text.contains(&format!("write restic:{folder}")), "{text}");
+    }
+}

@@ -3,7 +3,7 @@
 use crossbeam_channel::Receiver;
 
 use super::BackupError;
-use super::shared::{Directory, EncodedEntry, FileCount, Freshness, Item, Shared};
+use super::shared::{Directory, EncodedEntry, FileCount, Item, Shared};
 use crate::format::cbor::Reader;
 use crate::format::node::{Node, NodeKind};
 use crate::format::pack::PackKind;
@@ -83,11 +83,7 @@ impl<'a> Assembler<'a> {
         };
         self.statistics.files += 1;
         self.statistics.total_bytes += size;
-        match freshness {
-            Freshness::New => self.statistics.new_files += 1,
-            Freshness::Changed => self.statistics.changed_files += 1,
-            Freshness::Unchanged => self.statistics.unchanged_files += 1,
-        }
+        freshness.count(1, &mut self.statistics);
         if read {
             self.statistics.read_bytes += size;
         }

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use crossbeam_channel::Receiver;
 use rustix::io::Errno;
 
-use super::shared::{Batch, EncodedEntry, FileCount, FileTask, Freshness, Shared, Slot, Stored};
+use super::shared::{Batch, EncodedEntry, FileCount, FileTask, Shared, Slot, Stored};
 use super::tables::wrong_tables;
 use super::{BackupError, Stream, WhenBroken};
 use crate::chunk::Class;
@@ -20,6 +20,7 @@ use crate::format::node::{Content, Hole, Metadata, Node, NodeKind, TableRows, Xa
 use crate::format::snapshot::Root;
 use crate::format::tree::{MAX_INLINE_XATTR_LEN, decode_node, encode_node};
 use crate::operation::cut::Cutter;
+use crate::operation::freshness::Freshness;
 use crate::operation::promise::Promise;
 use crate::repository::RepositoryError;
 use crate::source::metadata::{Stat, stat_open, xattrs_open};

@@ -14,10 +14,11 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::options::Substitute;
-use super::shared::{Batch, Directory, EncodedEntry, FileCount, FileTask, Freshness, Item, Shared, Slot};
+use super::shared::{Batch, Directory, EncodedEntry, FileCount, FileTask, Item, Shared, Slot};
 use super::tables::wrong_tables;
 use crate::format::node::{Content, LinkGroup, Metadata, Node, NodeKind, Timestamp, Xattr, XattrValue};
 use crate::format::tree::encode_node;
+use crate::operation::freshness::Freshness;
 use crate::operation::promise::Promise;
 use crate::repository::{BlobReader, ContentCursor, TreeCursor, TreeEntry};
 use crate::source::exclude::{Matcher, Verdict};

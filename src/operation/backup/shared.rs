@@ -11,6 +11,7 @@ use super::{BackupOptions, Problems};
 use crate::chunk::Chunker;
 use crate::clock::Clock;
 use crate::format::node::{Content, Hole, LinkGroup, Metadata};
+use crate::operation::freshness::Freshness;
 use crate::operation::promise::Promise;
 use crate::progress::Progress;
 use crate::repository::{Index, Repository, SnapshotInfo, Writer};
@@ -65,14 +66,6 @@ pub(super) struct Stored {
     pub(super) uncounted: Option<Vec<String>>,
     /// Times and the rest from before the content was read.
     pub(super) stat: Stat,
-}
-
-/// Whether an entry is new; for counting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Freshness {
-    New,
-    Changed,
-    Unchanged,
 }
 
 /// A regular file as the statistics see it.

@@ -3,7 +3,7 @@
 use crossbeam_channel::Receiver;
 
 use super::known::Counts;
-use super::shared::{Entry, FileCount, Folder, Freshness, Item, Shared};
+use super::shared::{Entry, FileCount, Folder, Item, Shared};
 use crate::format::node::{Node, NodeKind};
 use crate::format::pack::PackKind;
 use crate::format::snapshot::{Root, Statistics};
@@ -62,11 +62,7 @@ impl Assembler<'_> {
                 self.stack.push(Level { folder: *folder, writer, counts: Counts::default(), whole: true });
             }
             Item::Known { folder, tree, counts, freshness } => {
-                match freshness {
-                    Freshness::New => self.statistics.new_files += counts.files,
-                    Freshness::Changed => self.statistics.changed_files += counts.files,
-                    Freshness::Unchanged => self.statistics.unchanged_files += counts.files,
-                }
+                freshness.count(counts.files, &mut self.statistics);
                 let Folder { name, metadata, .. } = *folder;
                 let node = Node { name, metadata, links: None, kind: NodeKind::Directory { tree } };
                 self.push(node, counts)?;
@@ -101,11 +97,7 @@ impl Assembler<'_> {
                 Some(FileCount { size, freshness, read_bytes }) => {
                     (counts.files, counts.total_bytes) = (1, size);
                     self.statistics.read_bytes += read_bytes;
-                    match freshness {
-                        Freshness::New => self.statistics.new_files += 1,
-                        Freshness::Changed => self.statistics.changed_files += 1,
-                        Freshness::Unchanged => self.statistics.unchanged_files += 1,
-                    }
+                    freshness.count(1, &mut self.statistics);
                 }
             }
             self.push(node, counts)?;

@@ -11,6 +11,7 @@ use crate::chunk::Chunker;
 use crate::format::node::{Content, LinkGroup, Metadata, Node};
 use crate::id::BlobId;
 use crate::operation::backup::Problems;
+use crate::operation::freshness::Freshness;
 use crate::operation::promise::Promise;
 use crate::progress::Progress;
 use crate::repository::{Index, Repository, RepositoryError, SnapshotInfo, Writer};
@@ -53,14 +54,6 @@ impl Shared<'_> {
         self.problems.add("unreadable", path, error.to_string());
         Ok(())
     }
-}
-
-/// Whether an entry is new; for counting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Freshness {
-    New,
-    Changed,
-    Unchanged,
 }
 
 /// A regular file as the statistics see it.

@@ -5,10 +5,11 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::file::Carrier;
 use super::known::{self, Counts};
-use super::shared::{Batch, Done, Entry, FileCount, FileTask, Folder, Freshness, Item, Shared, Slot};
+use super::shared::{Batch, Done, Entry, FileCount, FileTask, Folder, Item, Shared, Slot};
 use crate::format::node::{Content, Node, NodeKind};
 use crate::format::snapshot::{Root, Snapshot};
 use crate::id::BlobId;
+use crate::operation::freshness::Freshness;
 use crate::operation::list::{MAX_NESTING, join, too_deep, tree_of};
 use crate::repository::{BlobReader, RepositoryError, TreeCursor, TreeEntry};
 

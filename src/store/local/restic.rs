@@ -10,6 +10,12 @@ use super::{LocalStore, MayHold, TEMPORARY, holds_only};
 use crate::store::{Area, Listed, ResticArea, Store as _, StoreError};
 
 impl LocalStore {
+    /// Whether `path` looks like a repository in restic's format.
+    #[must_use]
+    pub fn is_of_restic(path: &Path) -> bool {
+        path.join(ResticArea::Config.folder()).is_file() && path.join(ResticArea::Snapshots.folder()).is_dir()
+    }
+
     /// Opens the folder of a repository in restic's format. That it can be read is enough.
     ///
     /// # Errors

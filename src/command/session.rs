@@ -259,7 +259,7 @@ impl Session {
         if let Some(repo) = &self.global.repo {
             return Ok(vec![self.target(repo)?]);
         }
-        let names = if names.is_empty() { self.config.default_to() } else { names.to_vec() };
+        let names = if names.is_empty() { self.config.default_repositories() } else { names.to_vec() };
         if names.is_empty() {
             return Ok(vec![self.embedded()?]);
         }

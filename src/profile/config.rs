@@ -315,10 +315,23 @@ impl Config {
         }
     }
 
-    /// The repositories of a profile that names none: those of `[defaults]`, else all.
+    /// The repositories of a command that names none: those of `[defaults]`, else all.
+    #[must_use]
+    pub fn default_repositories(&self) -> Vec<String> {
+        if self.defaults.to.is_empty() { self.repositories.keys().cloned().collect() } else { self.defaults.to.clone() }
+    }
+
+    /// The repositories of a profile that names none: those of `[defaults]`, else all of bk's own. One in restic's format
+    /// may be there to be read only, so it is written to by those who name it.
     #[must_use]
     pub fn default_to(&self) -> Vec<String> {
-        if self.defaults.to.is_empty() { self.repositories.keys().cloned().collect() } else { self.defaults.to.clone() }
+        let all = self.default_repositories();
+        if !self.defaults.to.is_empty() {
+            return all;
+        }
+        let is_own = |name: &&String| self.repositories.get(*name).is_some_and(|known| known.format == Format::Bk);
+        let own: Vec<_> = all.iter().filter(is_own).cloned().collect();
+        if own.is_empty() { all } else { own }
     }
 
     /// Which snapshots of a profile are kept in a repository: as the profile says, else as the repository says, else

@@ -239,7 +239,7 @@ pub(super) const SECTIONS: &[Section] = &[
         named: false,
         about: "What holds for every profile that says nothing else.",
         keys: &[
-            key("to", Kind::Texts, "Names of the repositories to back up to; all of them when not said."),
+            key("to", Kind::Texts, "Names of the repositories to back up to; all of bk's own format when not said."),
             key("one-file-system", Kind::Switch, "Stay on the file system of each path; default false."),
             key("sqlite", Kind::Switch, "Copy live SQLite databases consistently; default true."),
             key("scratch", Kind::Path, "Folder for temporary files."),

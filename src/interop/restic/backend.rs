@@ -88,6 +88,11 @@ impl Backend {
         self.barred.store(barred, Ordering::Relaxed);
     }
 
+    /// Whether no snapshot may be written.
+    pub(super) fn bars_snapshots(&self) -> bool {
+        self.barred.load(Ordering::Relaxed)
+    }
+
     /// Bytes written since this was opened.
     pub(super) fn written_bytes(&self) -> u64 {
         self.written_bytes.load(Ordering::Relaxed)
@@ -181,7 +186,7 @@ impl ReadBackend for Shared {
 
 impl WriteBackend for Shared {
     fn write_bytes(&self, kind: FileType, id: &Id, _: bool, content: BytesList) -> RusticResult<()> {
-        if kind == FileType::Snapshot && self.0.barred.load(Ordering::Relaxed) {
+        if kind == FileType::Snapshot && self.0.bars_snapshots() {
             return Err(RusticError::new(ErrorKind::Backend, "the snapshot is not whole and is not written"));
         }
         self.0.write(kind, id, content).map_err(|error| self.0.refuse(error))

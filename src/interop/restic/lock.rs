@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use super::backend::Backend;
 use super::error::ResticError;
 use super::seal::Seal;
-use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::store::{Area, ObjectName, ResticArea, StoreError};
 
 /// A lock that was not renewed for so long is dead.
@@ -111,6 +111,7 @@ struct Inner {
     exclusive: bool,
     state: Mutex<State>,
     changed: Condvar,
+    clock: Box<dyn Clock>,
 }
 
 struct State {
@@ -118,6 +119,8 @@ struct State {
     /// When it was last written, by the clock that goes on while the machine sleeps.
     renewed: Duration,
     over: bool,
+    /// It was not renewed in time: others may have taken it for dead, whatever is renewed later.
+    lost: bool,
     trouble: Option<String>,
 }
 
@@ -169,7 +172,17 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Renews the lock until it is over.
+    /// Whether it was not renewed for too long: it could not be, or the machine slept. No snapshot is written from then on.
+    fn is_lost(&self) -> bool {
+        let mut state = self.state();
+        state.lost |= self.clock.boottime().saturating_sub(state.renewed) > LOST;
+        if state.lost {
+            self.backend.bar_snapshots(true);
+        }
+        state.lost
+    }
+
+    /// Renews the lock until it is over or lost.
     fn keep(&self) {
         let mut pause = RENEW_EVERY;
         loop {
@@ -180,20 +193,20 @@ impl Inner {
             }
             let old = state.name;
             drop(state);
+            if self.is_lost() {
+                return;
+            }
             let renewed = self.put(&Holder::this(self.exclusive));
             let mut state = self.state();
             match renewed {
                 Ok(name) => {
-                    (state.name, state.renewed, state.trouble) = (name, SystemClock.boottime(), None);
+                    (state.name, state.renewed, state.trouble) = (name, self.clock.boottime(), None);
                     drop(state);
                     let _ = self.backend.store().delete(&old);
                     pause = RENEW_EVERY;
                 }
                 Err(error) => {
                     state.trouble = Some(error.to_string());
-                    if SystemClock.boottime().saturating_sub(state.renewed) > LOST {
-                        self.backend.bar_snapshots(true);
-                    }
                     pause = RENEW_AGAIN;
                 }
             }
@@ -209,17 +222,29 @@ impl Lock {
         access: Access,
         warn: &dyn Fn(&str),
     ) -> Result<Option<Self>, ResticError> {
+        Self::take_by(backend, seal, access, warn, Box::new(SystemClock))
+    }
+
+    /// As [`Self::take`], by another clock than the machine's.
+    fn take_by(
+        backend: &Arc<Backend>,
+        seal: Seal,
+        access: Access,
+        warn: &dyn Fn(&str),
+        clock: Box<dyn Clock>,
+    ) -> Result<Option<Self>, ResticError> {
         let exclusive = access == Access::Exclusive;
         let location = backend.store().location();
         let this = Holder::this(exclusive);
         let state = State {
             name: ResticArea::Config.object([0; 32]),
-            renewed: SystemClock.boottime(),
+            renewed: clock.boottime(),
             over: false,
+            lost: false,
             trouble: None,
         };
-        let inner =
-            Inner { backend: Arc::clone(backend), seal, exclusive, state: Mutex::new(state), changed: Condvar::new() };
+        let (backend, state, changed) = (Arc::clone(backend), Mutex::new(state), Condvar::new());
+        let inner = Inner { backend, seal, exclusive, state, changed, clock };
         let refuse = |others: &Others| match others.living.iter().find(|other| exclusive || other.exclusive) {
             Some(other) => Err(ResticError::Locked { location: location.clone(), holder: other.describe() }),
             None => Ok(()),
@@ -241,13 +266,13 @@ impl Lock {
         std::thread::sleep(SETTLE);
         let looked = inner.others(Some(&name), &this).map_err(ResticError::from).and_then(|others| refuse(&others));
         if let Err(error) = looked {
-            let _ = backend.store().delete(&name);
+            let _ = inner.backend.store().delete(&name);
             return Err(error);
         }
         // As `restic unlock` does; a reader takes nothing away.
         if access != Access::Read {
             for ended in &others.ended {
-                let _ = backend.store().delete(ended);
+                let _ = inner.backend.store().delete(ended);
             }
         }
         let inner = Arc::new(inner);
@@ -258,11 +283,11 @@ impl Lock {
 
     /// Whether the lock still holds.
     pub(super) fn check(&self) -> Result<(), ResticError> {
-        let state = self.inner.state();
-        let age = SystemClock.boottime().saturating_sub(state.renewed);
-        if age <= LOST {
+        if !self.inner.is_lost() {
             return Ok(());
         }
+        let state = self.inner.state();
+        let age = self.inner.clock.boottime().saturating_sub(state.renewed);
         let reason = state.trouble.clone().unwrap_or_else(|| "this machine slept".into());
         let location = self.inner.backend.store().location();
         Err(ResticError::LockLost { location, minutes: age.as_secs() / 60, reason })
@@ -284,6 +309,8 @@ impl Drop for Lock {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::super::Restic;
     use super::*;
     use crate::crypto::Passphrase;
@@ -349,6 +376,38 @@ mod tests {
         assert_eq!(locks(&store), 2);
         drop(Restic::open(Arc::clone(&store), &password, Access::Exclusive, &|_| ()).unwrap());
         assert_eq!(locks(&store), 1, "that of the dead is cleared away, what cannot be read is left alone");
+    }
+
+    /// So many minutes after the machine started.
+    struct Minutes(Arc<AtomicU64>);
+
+    impl Clock for Minutes {
+        fn wall(&self) -> Timestamp {
+            SystemClock.wall()
+        }
+
+        fn boottime(&self) -> Duration {
+            Duration::from_secs(60 * self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    #[test]
+    fn a_run_whose_machine_slept_too_long_has_lost_its_lock_and_writes_no_snapshot() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(LocalStore::create_restic(&folder.path().join("r")).unwrap());
+        let backend = Arc::new(Backend::new(store));
+        let seal = Seal::new(&rustic_core::repofile::MasterKey::new()).unwrap();
+        let minutes = Arc::new(AtomicU64::new(5));
+        let clock = Box::new(Minutes(Arc::clone(&minutes)));
+        let lock = Lock::take_by(&backend, seal, Access::Write, &|_| (), clock).unwrap().unwrap();
+        minutes.store(26, Ordering::Relaxed);
+        assert!(lock.check().is_ok() && !backend.bars_snapshots());
+        minutes.store(28, Ordering::Relaxed);
+        let lost = lock.check().unwrap_err().to_string();
+        assert!(lost.contains("could not be renewed for 23 minutes: this machine slept"), "{lost}");
+        assert!(backend.bars_snapshots());
+        minutes.store(5, Ordering::Relaxed);
+        assert!(lock.check().is_err(), "what was lost does not come back");
     }
 
     #[test]

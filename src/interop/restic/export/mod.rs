@@ -241,7 +241,8 @@ impl Restic {
                 },
             });
         }
-        let file = archived?;
+        // What kept the snapshot from being written may be the lock.
+        let file = archived.or_else(|error| self.check_lock().and(Err(error)))?;
         let counted = file.summary.as_ref().map(|summary| summary.total_files_processed);
         if counted != Some(stats.entries) {
             // rustic_core has left something out that our threads had handed over.
